@@ -1,0 +1,16 @@
+"""Metrics as map and reduce: evidence of one batch on the device, figures of the split on the host."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+
+class Metric(NamedTuple):
+    """One family of figures.
+
+    `stats(preds, batch, valid)` is traced with the step and returns the evidence of one batch as
+    a tree of arrays; `summarise(evidence)` takes an iterable of those trees, as numpy arrays, and
+    returns names and figures of the whole split. `valid`, [B, H, W] bool, says which pixels count.
+    """
+
+    stats: Callable[[Any, Any, Any], Any]
+    summarise: Callable[[Iterable[Any]], dict[str, float]]

@@ -1,0 +1,1 @@
+"""Pure jnp functions without parameters: what layers, losses, metrics and tasks are made of."""
