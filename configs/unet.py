@@ -1,0 +1,115 @@
+"""U-Net on generated microscopy images of touching cells: the run to start with.
+
+    python -m segjax.main --config=configs/unet.py --workdir=runs/unet
+
+Everything is generated, nothing is downloaded.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optax
+from ml_collections import ConfigDict, config_dict
+
+from segjax import optim
+from segjax.core import Experiment, Task
+from segjax.data import augment, cells, loader
+from segjax.data.border_weights import border_weights
+from segjax.data.source import Source
+from segjax.metrics.boundary import boundary_iou
+from segjax.metrics.confusion import confusion
+from segjax.metrics.em import em_scores
+from segjax.models import unet
+from segjax.nn.layers import BatchNorm
+from segjax.nn.upsample import UPSAMPLERS
+from segjax.tasks.semantic import semantic
+
+MERGES = {"concatenate": unet.concatenate, "none": unet.without_skip}
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 8
+    config.learning_rate = 2e-3
+    config.border_weight = 10.0  # w0 of the paper; 0: all pixels weigh the same
+    config.best = "miou"  # the figure that chooses the best checkpoint
+    config.log_every = 20
+    config.data_dir = config_dict.placeholder(str)  # where tfds keeps data sets
+    config.num_workers = 0  # worker processes; 0: threads
+    config.model = ConfigDict(
+        {"width": 16, "depth": 3, "upsample": "transposed", "merge": "concatenate"}
+    )
+    config.train = ConfigDict({"steps": 400, "eval_every": 200})
+    return config
+
+
+def sources(config: ConfigDict) -> dict[str, Source]:
+    return {split: cells.source(split, config.data_dir) for split in ("train", "val")}
+
+
+def card(config: ConfigDict) -> dict:
+    """What the task knows of the data; it is saved with the run, for prediction without them."""
+    del config
+    return {"class_names": cells.CLASS_NAMES, "palette": cells.PALETTE.tolist(), "channels": 1}
+
+
+def model(config: ConfigDict, card: dict) -> unet.UNet:
+    return unet.UNet(
+        num_classes=len(card["class_names"]),
+        width=config.model.width,
+        depth=config.model.depth,
+        padding="same",
+        norm=BatchNorm,
+        upsample=UPSAMPLERS[config.model.upsample],
+        merge=MERGES[config.model.merge],
+        dropout=0.0,
+    )
+
+
+def task(config: ConfigDict, card: dict) -> Task:
+    names = card["class_names"]
+    task = semantic(
+        model(config, card),
+        len(names),
+        metrics=[confusion(len(names), names), boundary_iou(len(names)), em_scores()],
+        size=(128, 128),
+        mean=0.5,
+        std=0.25,
+        colours=np.uint8(card["palette"]),
+        pixel_weights=partial(pixel_weights, w0=config.border_weight),
+    )
+    distort = augment.compose(
+        augment.flip(horizontal=True, vertical=True),
+        augment.quarter_turns(),
+        augment.warp(scale=(0.9, 1.1), rotation=15.0, elastic_sigma=4.0),
+        augment.photometric(brightness=0.2, contrast=0.2),
+    )
+    return task._replace(loss=augment.with_augment(task.loss, distort))
+
+
+def pixel_weights(record: Mapping[str, Any], w0: float) -> np.ndarray:
+    return border_weights(record["instances"], w0=w0, class_balance=False)
+
+
+def build(config: ConfigDict) -> Experiment:
+    data, facts = sources(config), card(config)
+    problem = task(config, facts)
+    rate = optim.cosine(config.learning_rate, config.train.steps)
+    tx = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.scale_by_adam(),
+        optim.decay_weights(1e-4),
+        optim.learning_rate(optim.with_warmup(rate, 20)),
+    )
+    train, evals = loader.streams(
+        data["train"].records,
+        {"val": data["val"].records},
+        problem.preprocess,
+        config.batch_size,
+        seed=config.seed,
+        num_workers=config.num_workers,
+    )
+    return Experiment(problem, tx, train, evals, facts)

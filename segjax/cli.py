@@ -1,0 +1,193 @@
+"""What the command-line programs share: flags, configs, the process's settings, one-line errors."""
+
+import contextlib
+import ctypes
+import difflib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from segjax.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent  # of the checkout: configs/ lies beside the package
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Config file, such as configs/unet.py; --config.NAME=VALUE sets one of its values.",
+    lock_config=True,
+)
+CACHE = flags.DEFINE_string(
+    "compilation_cache",
+    "~/.cache/segjax/xla",
+    "Folder of compiled programs, so that the next start is fast; empty: none.",
+)
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Parse the flags and run `main`; an `InputError` becomes its sentence and exit status 2."""
+
+    keep_freed_memory()
+
+    def guarded(argv: list[str]) -> int | None:
+        with sentences():
+            if len(argv) > 1:
+                raise InputError(
+                    f"Unexpected argument {argv[1]!r}: options are written --name=value."
+                )
+            set_up_process()
+            return main()
+
+    def parse(argv: list[str]) -> list[str]:
+        with sentences():
+            return parse_flags(argv)
+
+    app.run(guarded, flags_parser=parse)
+
+
+@contextlib.contextmanager
+def sentences():
+    """Print an `InputError` as one sentence and exit, without the traceback of a program error."""
+    try:
+        yield
+    except InputError as error:
+        print(f"segjax: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's parsing, with the config found beside the package and its errors in one sentence."""
+    argv = list(argv)
+    if "--config" in argv[1:-1]:  # two words: make them one
+        i = argv.index("--config")
+        argv[i : i + 2] = [f"--config={argv[i + 1]}"]
+    overrides = []
+    for i, arg in enumerate(argv):
+        name, equals, value = arg.partition("=")
+        name = name.lstrip("-") if arg.startswith("-") else ""
+        if name == "config" and equals:
+            argv[i] = f"--config={find_config(value)}"
+        elif name.startswith("config."):
+            overrides.append(name.removeprefix("config."))
+    paths = [a.partition("=")[2] for a in argv if a.startswith("--config=")]
+    if overrides and not paths:
+        raise InputError(f"--config.{overrides[0]} needs --config=FILE as well.")
+    # The file comes first: ml_collections applies a value only to a config it has loaded.
+    argv[1:] = sorted(argv[1:], key=lambda arg: not arg.startswith("--config="))
+    sys.argv = argv  # where ml_collections looks for the values
+    if paths:
+        check_keys(load_config(paths[0])[1], overrides)
+    try:
+        return flags.FLAGS(argv)
+    except (flags.IllegalFlagValueError, TypeError, ValueError) as error:
+        raise InputError(f"{str(error).splitlines()[0]} (in {' '.join(argv[1:])})") from error
+    except flags.Error as error:
+        raise InputError(f"{error} See --help.") from error
+
+
+def config_source() -> str:
+    """The --config value of this command, relative to the checkout where it lies in it."""
+    value = next(arg.partition("=")[2] for arg in sys.argv if arg.startswith("--config="))
+    return value.removeprefix(f"{ROOT}{os.sep}")
+
+
+def find_config(value: str) -> str:
+    """The config file of a --config value, with the string after the first ':' kept.
+
+    It is looked for in the working directory, then beside the package.
+    """
+    name, colon, argument = value.partition(":")
+    for root in (Path.cwd(), ROOT):
+        if (root / name).is_file():
+            path = (root / name).resolve()
+            return f"{path}{colon}{argument}"
+    known = sorted(f"configs/{path.name}" for path in (ROOT / "configs").glob("[!_]*.py"))
+    near = difflib.get_close_matches(name, known, 1, 0.4)
+    hint = f"did you mean {near[0]}?" if near else f"the ones that ship are {', '.join(known)}."
+    raise InputError(f"There is no config {name} in {Path.cwd()} or {ROOT}; {hint}")
+
+
+def load_config(value: str, overrides: Mapping[str, Any] | None = None) -> tuple[Any, ConfigDict]:
+    """(module, values) of a config file, 'path.py' or 'path.py:argument'.
+
+    The module has `build(config)`; `overrides` maps dotted names to values.
+    """
+    path, colon, argument = str(find_config(value)).partition(":")
+    module = import_file(Path(path))
+    config = module.get_config(argument) if colon else module.get_config()
+    check_keys(config, overrides or {})
+    with config.unlocked():
+        config.update_from_flattened_dict(dict(overrides or {}))
+    config.lock()
+    return module, config
+
+
+def import_file(path: Path) -> ModuleType:
+    """The module of a Python file, whatever folder it lies in."""
+    spec = importlib.util.spec_from_file_location(f"segjax_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # worker processes pickle its functions by this name
+    spec.loader.exec_module(module)
+    for name in ("get_config", "build"):
+        if not hasattr(module, name):
+            raise InputError(f"{path} is no config: it has no {name}().")
+    return module
+
+
+def check_keys(config: ConfigDict, names: Any) -> None:
+    """Raise `InputError` for a dotted name that the config lacks, suggesting the nearest."""
+    known = flatten(config)
+    for name in names:
+        name = name.partition("[")[0]  # an element of a tuple
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}."
+            raise InputError(f"The config has no value {name!r}; {hint}")
+
+
+def flatten(config: ConfigDict, prefix: str = "") -> list[str]:
+    """The dotted names of all values."""
+    names = []
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            names += [prefix + name, *flatten(value, f"{prefix}{name}.")]
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def plain_values(config: ConfigDict) -> dict[str, Any]:
+    """Nested plain values as JSON holds them."""
+    return json.loads(config.to_json_best_effort())
+
+
+def set_up_process() -> None:
+    """The settings that suit a program and that importing a library must not make."""
+    logging.set_verbosity(logging.ERROR)  # orbax tells of every file it moves
+    import jax
+
+    if CACHE.value:
+        folder = os.path.expanduser(CACHE.value)
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks: XLA:CPU allocates its buffers anew in every call.
+
+    By default each large block is mapped and page-faulted again; docs/performance.md has figures.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library: it has no such switch
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((-4, 0), (-1, -1), (-2, 64 << 20), (-8, 1)):
+            mallopt(option, value)  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX

@@ -1,0 +1,86 @@
+"""The contract: what a run carries from step to step, what a task must say, what a config builds.
+
+Everything else in segjax meets here. The loop (`segjax.train`) knows these types and nothing of
+pixels; tasks, data sets and models know nothing of the loop. Extend by wrapping a function and
+replacing it, `task._replace(loss=...)`, never by subclassing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from flax import struct
+
+Tree = Any  # a pytree of arrays
+Example = dict[str, np.ndarray]  # one example on the host, static shapes
+Batch = dict[str, Any]  # examples stacked on axis 0; 'valid' [B] bool marks the real ones
+Preds = dict[str, jax.Array]  # what a model says of a batch, batch first
+Variables = dict[str, Tree]  # {'params': ..., **model_state}, as Linen names them
+Scalars = dict[str, jax.Array]
+LossFn = Callable[[Tree, Tree, Batch, jax.Array], tuple[jax.Array, tuple[Tree, Scalars]]]
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything a run needs to resume, arrays only: a checkpoint is this tree."""
+
+    step: jax.Array  # updates so far, int32 []
+    params: Tree
+    model_state: Tree  # what is not trained by gradient: norm statistics
+    opt_state: Tree
+    rng: jax.Array  # typed key of the run; step k draws from fold_in(rng, k)
+
+    @classmethod
+    def create(cls, variables: Variables, tx: optax.GradientTransformation, rng: jax.Array):
+        """The state before the first step."""
+        model_state = {name: tree for name, tree in variables.items() if name != "params"}
+        params = variables["params"]
+        step = jax.numpy.zeros((), jax.numpy.int32)
+        return cls(step, params, model_state, tx.init(params), rng)
+
+    @property
+    def eval_variables(self) -> Variables:
+        """What evaluation uses: the averaged weights where `optim.ema` keeps them."""
+        params = optax.tree.get(self.opt_state, "averaged_params", self.params)
+        return {"params": params, **self.model_state}
+
+
+class Task(NamedTuple):
+    """A trainable problem as seven pure functions."""
+
+    preprocess: Callable[[Mapping[str, Any], np.random.Generator, bool], Example]
+    """(record, generator, train) -> example: on the host, one example, static shapes out."""
+
+    init: Callable[[jax.Array, Batch], Variables]
+    """(key, batch) -> {'params': ..., **model_state}."""
+
+    loss: LossFn
+    """(params, model_state, batch, key) -> loss, (model_state, scalars), in training mode."""
+
+    predict: Callable[[Variables, Batch], Preds]
+    """(variables, batch) -> predictions in evaluation mode: fixed shapes, batch first."""
+
+    stats: Callable[[Preds, Batch], Tree]
+    """(predictions, batch) -> evidence of one batch, on the device: map."""
+
+    summarise: Callable[[Iterable[Tree]], dict[str, float]]
+    """(evidence of every batch) -> figures of the whole split, on the host: reduce."""
+
+    visualise: Callable[[Preds, Batch], dict[str, np.ndarray]]
+    """(predictions, batch) -> named panels, uint8 [B, H, W, 3], on the host."""
+
+
+class Experiment(NamedTuple):
+    """What a config's `build(config)` returns: a task, its optimiser and its data."""
+
+    task: Task
+    tx: optax.GradientTransformation
+    train: Callable[[int], Iterator[Batch]]
+    """start step -> this host's share of each batch; pure in (seed, step)."""
+
+    evals: Mapping[str, Callable[[], Iterable[Batch]]]
+    """split name -> one pass over it; every batch has the same shape, padding is not `valid`."""
+
+    card: Mapping[str, Any] = {}
+    """What a task must know of its data (class names, channels), saved for prediction."""

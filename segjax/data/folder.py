@@ -1,0 +1,304 @@
+"""Your own images: a folder of images and one of masks, of any common kind, checked file by file.
+
+Layouts, paired by file name without its ending:
+
+    root/images/*  root/masks/*                         split by a stable hash of the name
+    root/{train,val[,test]}/images/*  .../masks/*       split as the folders say
+    root/classes.txt                                    optional: one class name a line, id 0 first
+
+Masks hold class ids, 255 = ignore. One exception: if all masks of the set hold 0 and 255 only and
+there are two classes (or no classes.txt), 255 means class 1. Nothing is written into the folder.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from rich.console import Console
+
+from segjax.data import images
+from segjax.data import source as src
+from segjax.errors import InputError
+
+_CLUTTER = {"thumbs.db", "desktop.ini"}
+
+
+class Pair(NamedTuple):
+    """An image file and its mask file, in one split."""
+
+    split: str
+    image: Path
+    mask: Path
+
+
+class Bad(NamedTuple):
+    """A file that cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+
+class Inspection(NamedTuple):
+    """What reading every file of a folder brought to light."""
+
+    pairs: list[Pair]  # those that can be used
+    bad: list[Bad]
+    channels: int
+    dtype: str
+    binary: bool  # 255 means class 1
+    class_names: tuple[str, ...]
+    alpha: int  # number of images whose alpha channel is dropped
+
+
+def inspect(root: str | os.PathLike[str], val_fraction: float = 0.2) -> Inspection:
+    """Read every image and mask of the folder and report all that is wrong at once.
+
+    Raises:
+      InputError: if the folder is missing or empty, or is laid out in another way.
+    """
+    root = Path(root)
+    names = _class_names(root)
+    pairs, bad = _pairs(root, val_fraction)
+    good: dict[Pair, list[tuple[int, str]]] = {}
+    values: set[int] = set()
+    seen: dict[Pair, set[int]] = {}
+    alpha = 0
+    for pair in src.progress(pairs, f"Checking {root}"):
+        try:
+            pictures, masks = images.read_image(pair.image), images.read_mask(pair.mask)
+        except InputError as e:
+            path = pair.mask if str(e).startswith(str(pair.mask)) else pair.image
+            bad.append(Bad(path, str(e).removeprefix(f"{path}: ").rstrip(".")))
+            continue
+        if problem := _mismatch(pictures, masks):
+            bad.append(Bad(pair.mask, problem))
+            continue
+        seen[pair] = {int(v) for mask in masks for v in np.unique(mask)}
+        values |= seen[pair]
+        good[pair] = [(p.shape[-1], p.dtype.name) for p in pictures]
+        alpha += images.has_alpha(pair.image)
+
+    binary = 255 in values and values <= {0, 255} and len(names or "ab") == 2
+    ids = {0, 1} if binary else {v for v in values if v < 255}
+    names = names or _default_names(max(ids, default=1) + 1)
+    if not binary:
+        for pair, found in seen.items():
+            wrong = sorted(v for v in found if v >= len(names) and v != 255)
+            if wrong:
+                of = f"of {len(names)} classes (0..{len(names) - 1}, 255 = ignore)"
+                bad.append(Bad(pair.mask, f"label {', '.join(map(str, wrong[:5]))} {of}"))
+                del good[pair]
+    depths = [d for kinds in good.values() for _, d in kinds]
+    dtype = max(set(depths), key=depths.count, default="uint8")
+    for pair in [p for p, kinds in good.items() if any(d != dtype for _, d in kinds)]:
+        bad.append(Bad(pair.image, f"not {dtype} as most images of the set are"))
+        del good[pair]
+    channels = max((c for kinds in good.values() for c, _ in kinds), default=1)
+    return Inspection(list(good), sorted(bad), channels, dtype, binary, names, alpha)
+
+
+def source(
+    split: str,
+    data_dir: str | None = None,
+    *,
+    root: str | os.PathLike[str],
+    val_fraction: float = 0.2,
+    skip_bad: bool = False,
+) -> src.Source:
+    """The user's folder as a source, prepared again whenever a file in it changes.
+
+    Grey images in a folder with colour images become RGB; an alpha channel is dropped; every page
+    of a TIFF stack is an example, and all pages of a stack fall on the same side of the split.
+
+    Args:
+      split: `train`, `val` (or `test`, if there is such a folder), or a tfds slice.
+      data_dir: where to keep the prepared set; default `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
+      root: the folder, laid out as the top of this file says.
+      val_fraction: share of the names that go to `val` when there are no split folders.
+      skip_bad: go on without the files that cannot be used, and print them.
+
+    Raises:
+      InputError: naming every file that cannot be used, unless `skip_bad`.
+    """
+    root = Path(root).expanduser().resolve()
+    if not 0 < val_fraction < 1:
+        raise InputError(f"val_fraction must lie between 0 and 1, got {val_fraction}.")
+    name = _fingerprint(root, val_fraction, skip_bad)
+
+    def make_builder() -> MaskFolder:
+        return MaskFolder(config=MaskFolderConfig(name=name, inspection=found), data_dir=data_dir)
+
+    found = None
+    with src.quiet():
+        prepared = make_builder().data_path.exists()
+    if not prepared:
+        found = inspect(root, val_fraction)
+        _report(root, found, skip_bad)
+    builder = src.prepare(make_builder)
+    return src.Source(src.records(builder, split), tuple(builder.info.metadata["class_names"]))
+
+
+@dataclasses.dataclass(kw_only=True)
+class MaskFolderConfig(tfds.core.BuilderConfig):
+    """The folder's fingerprint as name, and what its inspection found if it is to be prepared."""
+
+    inspection: Inspection | None = None
+
+
+class MaskFolder(tfds.core.GeneratorBasedBuilder):
+    """A user's images and masks; made by `source`, which knows the folder."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: dict[str, str] = {"1.0.0": "First version."}  # noqa: RUF012
+
+    @property
+    def _found(self) -> Inspection:
+        config: Any = self.builder_config
+        return (config and config.inspection) or Inspection([], [], 1, "uint8", False, (), 0)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        found = self._found
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Images and masks from a folder of the user's.",
+            features=src.features(found.channels, np.dtype(found.dtype)),
+            metadata=tfds.core.MetadataDict(class_names=list(found.class_names)),
+            license="The user's own data.",
+            citation="",
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+        splits = dict.fromkeys(pair.split for pair in self._found.pairs)
+        return {split: self._generate_examples(split) for split in splits}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
+        found, key = self._found, 0
+        pairs = [pair for pair in found.pairs if pair.split == split]
+        for pair in src.progress(pairs, f"Preparing {split}"):
+            pages = list(
+                zip(images.read_image(pair.image), images.read_mask(pair.mask), strict=True)
+            )
+            for i, (image, mask) in enumerate(pages):
+                label = (mask == 255).astype(np.uint8) if found.binary else mask.astype(np.uint8)
+                page = f"_p{i:04d}" if len(pages) > 1 else ""
+                yield (
+                    key,
+                    {
+                        "image": src.png(np.repeat(image, found.channels // image.shape[-1], -1)),
+                        "label": src.png(label),
+                        "name": pair.image.stem + page,
+                    },
+                )
+                key += 1
+
+
+def _default_names(n: int) -> tuple[str, ...]:
+    return ("background", "foreground") if n <= 2 else tuple(f"class_{i}" for i in range(n))
+
+
+def _class_names(root: Path) -> tuple[str, ...] | None:
+    path = root / "classes.txt"
+    if not path.exists():
+        return None
+    names = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
+    if not 2 <= len(names) <= 255 or len(set(names)) < len(names):
+        raise InputError(f"{path} must hold 2 to 255 different class names, one a line.")
+    return names
+
+
+def _pairs(root: Path, val_fraction: float) -> tuple[list[Pair], list[Bad]]:
+    """Image and mask files by split, and the files that have no partner or are not images."""
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder.")
+    splits = [s for s in ("train", "val", "test") if (root / s / "images").is_dir()]
+    if bool(splits) == (root / "images").is_dir():
+        raise InputError(
+            f"{root} must hold either images/ and masks/, or train/images/, train/masks/,"
+            f" val/images/ and val/masks/; it holds {'both' if splits else 'neither'}."
+        )
+    pairs, bad = [], []
+    for split in splits or [""]:
+        pictures, wrong = _files(root / split / "images")
+        masks, wrong_masks = _files(root / split / "masks")
+        bad += wrong + wrong_masks
+        for stem, image in pictures.items():
+            if stem in masks:
+                pairs.append(Pair(split or _side(stem, val_fraction), image, masks[stem]))
+            else:
+                bad.append(Bad(image, f"missing mask: no {stem}.png or the like in masks/"))
+        bad += [Bad(masks[stem], "a mask without an image") for stem in masks.keys() - pictures]
+    if not pairs and not bad:
+        raise InputError(f"{root} holds no images.")
+    return pairs, bad
+
+
+def _files(folder: Path) -> tuple[dict[str, Path], list[Bad]]:
+    """Image files by stem, in order of name."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder.")
+    files: dict[str, Path] = {}
+    bad = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name.lower() in _CLUTTER:
+            continue
+        if path.is_dir():
+            bad.append(Bad(path, "a folder; only files directly in here are read"))
+        elif path.suffix.lower() not in images.SUFFIXES:
+            bad.append(Bad(path, f"not one of {' '.join(images.SUFFIXES)}"))
+        elif path.stem in files:
+            bad.append(Bad(path, f"same name as {files[path.stem].name}"))
+        else:
+            files[path.stem] = path
+    return files, bad
+
+
+def _side(stem: str, val_fraction: float) -> str:
+    """`val` for about that share of all names; a name never changes sides as others come and go."""
+    draw = int.from_bytes(hashlib.sha256(stem.encode()).digest()[:8], "big") / 2**64
+    return "val" if draw < val_fraction else "train"
+
+
+def _mismatch(pictures: list[np.ndarray], masks: list[np.ndarray]) -> str | None:
+    if len(pictures) != len(masks):
+        return f"has {len(masks)} pages, its image has {len(pictures)}"
+    for i, (image, mask) in enumerate(zip(pictures, masks, strict=True)):
+        if image.shape[:2] != mask.shape:
+            (h, w), (mh, mw) = image.shape[:2], mask.shape
+            page = f"page {i + 1} " if len(masks) > 1 else ""
+            return f"{page}is {mw}x{mh} pixels, its image is {w}x{h}"
+    return None
+
+
+def _fingerprint(root: Path, val_fraction: float, skip_bad: bool) -> str:
+    """A name that changes with the options, the class names and every file's name, size or time."""
+    names = _class_names(root)
+    pairs, bad = _pairs(root, val_fraction)
+    paths = [p for pair in pairs for p in pair[1:]] + [b.path for b in bad]
+    listing = [
+        (str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(paths)
+    ]
+    key = json.dumps([str(root), listing, names, val_fraction, skip_bad])
+    stem = "".join(c if c.isalnum() else "_" for c in root.name)
+    return f"{stem}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _report(root: Path, found: Inspection, skip_bad: bool) -> None:
+    """Raise or print what is wrong with the files."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    if found.alpha:
+        console.print(f"{found.alpha} images in {root} have an alpha channel, which is dropped.")
+    if not found.bad:
+        return
+    lines = "".join(f"\n  {b.path.relative_to(root)}: {b.reason}" for b in found.bad)
+    n = f"{len(found.bad)} file{'s' * (len(found.bad) > 1)} in {root} cannot be used"
+    if skip_bad and found.pairs:
+        console.print(f"{n} and {'are' if len(found.bad) > 1 else 'is'} left out:{lines}")
+    else:
+        raise InputError(f"{n}; mend or remove them, or set skip_bad=True:{lines}")

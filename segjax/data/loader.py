@@ -1,0 +1,117 @@
+"""Records to batches, by grain: shuffled, shared between hosts, prefetched, exactly repeatable."""
+
+import functools
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+Preprocess = Callable[[Any, np.random.Generator, bool], dict[str, np.ndarray]]
+
+
+def train_batches(
+    records: Sequence[Any],
+    preprocess: Preprocess,
+    batch_size: int,
+    *,
+    seed: int,
+    start: int = 0,
+    num_workers: int = 0,
+) -> Iterator[dict[str, np.ndarray]]:
+    """This host's share of batch `start`, `start` + 1, ... without end.
+
+    Every epoch is shuffled anew; batches cross its end, so every batch is full. The batch of a step
+    is a function of (seed, step) alone, and the same examples make it up however many hosts share
+    it. Without `num_workers` threads of this process read ahead; worker processes pay off when
+    `preprocess` is slow in Python, and need it to be picklable.
+    """
+    load = _Load(preprocess, train=True)
+    dataset = grain.MapDataset.source(records).seed(seed).shuffle().repeat().random_map(load)
+    dataset = _share(dataset, batch_size)[start:]
+    return iter(_ahead(dataset, num_workers))
+
+
+def eval_batches(
+    records: Sequence[Any], preprocess: Preprocess, batch_size: int, *, num_workers: int = 0
+) -> Iterator[dict[str, np.ndarray]]:
+    """One pass in order; the last batch is filled up with examples whose `valid` is False.
+
+    Every host gets the same number of batches.
+    """
+    padded = -(-len(records) // batch_size) * batch_size
+    dataset = grain.MapDataset.range(padded).map(_LoadPadded(records, preprocess))
+    return iter(_ahead(_share(dataset, batch_size), num_workers))
+
+
+def streams(
+    train: Sequence[Any],
+    evals: Mapping[str, Sequence[Any]],
+    preprocess: Preprocess,
+    batch_size: int,
+    *,
+    seed: int,
+    num_workers: int = 0,
+) -> tuple[Callable[[int], Iterator[Any]], dict[str, Callable[[], Iterator[Any]]]]:
+    """The `train` and `evals` of a `core.Experiment` over records."""
+    make = functools.partial(train_batches, train, preprocess, batch_size, seed=seed)
+    passes = {
+        split: functools.partial(eval_batches, records, preprocess, batch_size)
+        for split, records in evals.items()
+    }
+    return lambda start: make(start=start, num_workers=num_workers), passes
+
+
+def _share(dataset: grain.MapDataset, batch_size: int) -> grain.MapDataset:
+    """Batches of this host's part of each global batch."""
+    hosts = jax.process_count()
+    return dataset[jax.process_index() :: hosts].batch(batch_size // hosts)
+
+
+def _ahead(dataset: grain.MapDataset, num_workers: int) -> grain.IterDataset:
+    if num_workers == 0:
+        return dataset.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8))
+    options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=4)
+    return dataset.to_iter_dataset(
+        grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+    ).mp_prefetch(options, worker_init_fn=_die_with_parent)
+
+
+def _die_with_parent(index: int, count: int) -> None:
+    """End this worker when the training process is gone, also when that was killed."""
+    del index, count
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class _Load:
+    """record, generator -> example (a class because workers pickle it)."""
+
+    def __init__(self, preprocess: Preprocess, train: bool) -> None:
+        self.preprocess, self.train = preprocess, train
+
+    def __call__(self, record: Any, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        return {**self.preprocess(record, generator, self.train), "valid": np.True_}
+
+
+class _LoadPadded:
+    """index -> evaluation example; beyond the last record, the first one, not `valid`."""
+
+    def __init__(self, records: Sequence[Any], preprocess: Preprocess) -> None:
+        self.records, self.preprocess = records, preprocess
+
+    def __call__(self, index: int) -> dict[str, np.ndarray]:
+        real = index < len(self.records)
+        record = self.records[index if real else 0]
+        example = self.preprocess(record, np.random.default_rng(index), False)
+        return {**example, "valid": np.bool_(real)}

@@ -1,0 +1,208 @@
+"""What every data set file returns: random access to examples that all look the same.
+
+A record, whatever the set, is a dict with
+
+- `image`: uint8 or uint16 [H, W, C], C is 1 (grey) or 3 (RGB, in this order),
+- `label`: uint8 [H, W], class ids, 255 = ignore,
+- `name`: str, unique in its split,
+- `instances`: uint16 [H, W], 0 = none, only in the sets that know instances.
+"""
+
+import contextlib
+import functools
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, SupportsIndex, TypeVar
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from rich.console import Console
+from rich.progress import track
+from tensorflow_datasets.core.constants import DATA_DIR
+
+from segjax.errors import InputError
+
+T = TypeVar("T")
+
+IGNORE = 255
+
+
+class Source(NamedTuple):
+    """One split of a data set.
+
+    Attributes:
+      records: random access to the examples, see the top of this file; safe to pickle.
+      class_names: one name for each class id.
+      palette: uint8 [C, 3] RGB colours to draw the classes with, or None.
+      ignore: the label value that no loss or metric may count.
+    """
+
+    records: Any
+    class_names: tuple[str, ...]
+    palette: np.ndarray | None = None
+    ignore: int = IGNORE
+
+
+class Records(Sequence):
+    """The examples of one split of a prepared tfds directory, opened when first read.
+
+    Data loaders send it to their worker processes: only the path, the split and the (module-level)
+    function travel, every process opens the files itself.
+    """
+
+    def __init__(self, directory: str, split: str, convert: Callable[[dict], dict]):
+        self.directory, self.split, self.convert = directory, split, convert
+
+    @functools.cached_property
+    def _source(self):
+        builder: Any = tfds.builder_from_directory(self.directory)
+        return builder.as_data_source(self.split)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: SupportsIndex) -> dict:
+        i, n = index.__index__(), len(self)
+        if not -n <= i < n:
+            raise IndexError(f"record {i} of {n}")
+        return self.convert(self._source[i % n])
+
+    def __getstate__(self) -> dict:
+        return {k: v for k, v in self.__dict__.items() if k != "_source"}
+
+    def __repr__(self) -> str:
+        return f"Records({self.directory!r}, {self.split!r})"
+
+
+def plain(record: dict) -> dict:
+    """The record with label and instances as [H, W] and the name as str."""
+    out = {"image": record["image"], "label": record["label"][..., 0]}
+    if "instances" in record:
+        out["instances"] = record["instances"][..., 0]
+    return out | {"name": record["name"].decode()}
+
+
+def features(channels: int, dtype: Any = np.uint8, instances: bool = False):
+    """The tfds features of a record as written to disk, all images as PNG or JPEG."""
+    mask = {"shape": (None, None, 1), "use_colormap": True}
+    entries = {
+        "image": tfds.features.Image(shape=(None, None, channels), dtype=dtype),
+        "label": tfds.features.Image(**mask),
+        "name": tfds.features.Text(),
+    }
+    if instances:
+        entries["instances"] = tfds.features.Image(
+            shape=(None, None, 1), dtype=np.uint16, encoding_format="png"
+        )
+    return tfds.features.FeaturesDict(entries)
+
+
+def png(array: np.ndarray) -> bytes:
+    """The image as PNG bytes: tfds stores them as they are; arrays it would encode by TensorFlow.
+
+    Args:
+      array: uint8 or uint16 [H, W], [H, W, 1] or [H, W, 3] in RGB order.
+    """
+    if array.dtype not in (np.uint8, np.uint16):
+        raise TypeError(f"PNG holds uint8 or uint16, not {array.dtype}")
+    if array.ndim == 3 and array.shape[-1] == 3:
+        array = array[..., ::-1]  # OpenCV writes BGR
+    ok, data = cv2.imencode(".png", np.ascontiguousarray(array))
+    if not ok:
+        raise ValueError(f"cannot encode an array of shape {array.shape} as PNG")
+    return data.tobytes()
+
+
+def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items while a bar on standard error shows how far it is; gone when done."""
+    console = Console(stderr=True)
+    return iter(
+        track(
+            items,
+            description,
+            total=total,
+            transient=True,
+            console=console,
+            disable=not console.is_terminal,
+        )
+    )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what tfds prints and logs while a set is prepared; errors pass."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+        logging.set_verbosity(verbosity)
+
+
+def prepare(
+    make_builder: Callable[[], Any], *, manual_dir: Path | None = None, hide: bool = True
+) -> Any:
+    """Write the data set as array_record files unless it is there; return a builder to read it.
+
+    tfds writes to a temporary folder and renames it at the end, so an interrupted preparation
+    leaves no data set behind and the next call starts anew. When several processes prepare the same
+    set at once on one disk, the first to finish wins and the others use its files.
+
+    Args:
+      make_builder: makes the tfds builder; called again afterwards, because a builder knows the
+        splits on disk only if they were there when it was made.
+      manual_dir: where the user put the publisher's files, for sets without a free download.
+      hide: hide the messages and bars of tfds (the builders here show one bar of their own).
+
+    Raises:
+      InputError: if the set needs `manual_dir` and there is no such folder.
+    """
+    with quiet() if hide else contextlib.nullcontext():
+        builder = make_builder()
+        if builder.data_path.exists():
+            return builder
+        if manual_dir is not None and not manual_dir.is_dir():
+            raise InputError(
+                f"{manual_dir} is not a folder. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+            )
+        where = f"{builder.info.full_name} (once) in {builder.data_dir}"
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"Preparing {where}")
+        try:
+            builder.download_and_prepare(
+                file_format="array_record",
+                download_config=tfds.download.DownloadConfig(
+                    manual_dir=None if manual_dir is None else str(manual_dir)
+                ),
+            )
+        except OSError:
+            if not builder.data_path.exists():  # not because another process was faster
+                raise
+        return make_builder()
+
+
+def manual_folder(name: str, data_dir: str | None, manual_dir: str | None) -> Path:
+    """Where the user's copy of set `name` lies: `manual_dir`, or the place tfds keeps for such."""
+    if manual_dir:
+        return Path(manual_dir).expanduser()
+    return Path(data_dir or DATA_DIR).expanduser() / "downloads" / "manual" / name
+
+
+def records(builder: Any, split: str, convert: Callable[[dict], dict] = plain) -> Records:
+    """Random access to one split (or slice such as `train[:50%]`) of a prepared set."""
+    try:
+        size = builder.info.splits[split].num_examples
+    except (KeyError, ValueError) as e:
+        names = ", ".join(builder.info.splits)
+        raise InputError(
+            f"{builder.info.full_name}, prepared in {builder.data_dir}, has no split {split!r}: use"
+            f" one of {names}, or a slice such as 'train[:50%]'."
+        ) from e
+    if not size:
+        raise InputError(f"The split {split!r} of {builder.info.full_name} is empty.")
+    return Records(str(builder.data_path), split, convert)

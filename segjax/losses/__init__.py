@@ -1,0 +1,1 @@
+"""Losses: functions of arrays and a validity mask."""

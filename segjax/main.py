@@ -1,0 +1,77 @@
+"""Train or evaluate what a config describes.
+
+    python -m segjax.main --config=configs/unet.py --workdir=runs/unet
+    python -m segjax.main --config=configs/unet.py --workdir=runs/unet --config.train.steps=800
+    python -m segjax.main --config=configs/unet.py --workdir=runs/unet --evaluate
+
+The same command again resumes where the run stopped. The workdir holds the config, metrics.jsonl,
+TensorBoard files, panel.png and the checkpoints.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+from rich.console import Console
+
+from segjax import checkpoint, cli, parallel, train, workdir
+from segjax.errors import InputError
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/NAME of the config.")
+EVALUATE = flags.DEFINE_bool("evaluate", False, "Evaluate the best checkpoint and stop.")
+ACCEPT = flags.DEFINE_bool(
+    "accept_changes", False, "Continue a run though values of its config have changed."
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "host:port of process 0, where no cluster is detected."
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes of the run.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+
+
+def main() -> int:
+    if not cli.CONFIG.value:
+        raise InputError("Say what to train, such as --config=configs/unet.py; see --help.")
+    parallel.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    source = cli.config_source()
+    path = Path(WORKDIR.value or Path("runs") / Path(source.partition(":")[0]).stem)
+    return run(source, cli.CONFIG.value, path, EVALUATE.value, ACCEPT.value)
+
+
+def run(
+    source: str, config: Any, path: Path, evaluate: bool = False, accept_changes: bool = False
+) -> int:
+    """Train the config's experiment in the workdir and show its figures; the exit status."""
+    console = Console()
+    module, _ = cli.load_config(source)
+    workdir.prepare(path, cli.plain_values(config), source, accept_changes)
+    mesh = parallel.data_mesh()
+    parallel.check_batch_size(config.batch_size, mesh)
+    experiment = module.build(config)
+    settings = config.train.to_dict()
+    report = workdir.Report(path, steps=settings["steps"], log_every=config.log_every, console=console)
+    checkpoints = checkpoint.Checkpoints(path / "checkpoints", config.best, say=report.say)
+    try:
+        with report:
+            if evaluate:
+                outcome = train.evaluate_best(experiment, mesh, checkpoints, report)
+            else:
+                outcome = train.fit(experiment, mesh, checkpoints, report, **settings)
+            checkpoints.close()
+    except train.NonFiniteLossError as error:
+        checkpoints.close()
+        print(f"segjax: {error}", file=sys.stderr)
+        return 3
+    if outcome.signal is not None:
+        report.say(f"Stopped at step {int(outcome.state.step)}; the same command resumes.")
+        return 128 + outcome.signal
+    if jax.process_index() == 0:
+        console.print(workdir.table(outcome.figures, f"{path} at step {int(outcome.state.step)}"))
+        console.print(f"Pictures: {path / 'panel.png'}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

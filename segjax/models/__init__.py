@@ -1,0 +1,1 @@
+"""One paper, one file: arrays in, a dict of arrays out."""

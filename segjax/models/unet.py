@@ -1,0 +1,136 @@
+"""U-Net: Convolutional Networks for Biomedical Image Segmentation (Ronneberger et al. 2015)."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from segjax.errors import InputError
+from segjax.nn.layers import Conv
+from segjax.nn.upsample import TransposedConv
+from segjax.ops.pooling import max_pool_with_switches
+
+
+def concatenate(skip: jax.Array, up: jax.Array) -> jax.Array:
+    """The paper's skip: encoder channels before decoder channels."""
+    return jnp.concatenate([skip, up], axis=-1)
+
+
+def without_skip(skip: jax.Array, up: jax.Array) -> jax.Array:
+    """No skip: what an encoder-decoder without them would see, for ablations."""
+    del skip
+    return up
+
+
+class UNet(nn.Module):
+    """U-Net, section 2 and figure 1 of the paper.
+
+    Images [B, H, W, C] -> {'logits': float32 [B, H', W', num_classes]}. With `padding='valid'`, the
+    paper's unpadded convolutions, H' = H - 184 at depth 4 and the skips are cropped to the centre
+    (572 -> 388); with 'same', H' = H, a multiple of 2**depth. Raises `InputError` for other sizes.
+
+    The defaults are the paper's network: 31,030,658 parameters for one channel and two classes,
+    dropout at the bottom, no normalisation. `width` doubles at each of `depth` poolings; `norm` is
+    a factory such as `nn.layers.BatchNorm` (its convolutions then have no bias); `upsample` is any
+    factory of `nn.upsample`; `merge` joins a skip with the path from below. The paper places
+    dropout "at the end of the contracting path" without a rate; 0.5 is the released network's.
+    """
+
+    num_classes: int
+    width: int = 64
+    depth: int = 4
+    padding: Literal["valid", "same"] = "valid"
+    norm: Callable[..., nn.Module] | None = None
+    upsample: Callable[..., nn.Module] = TransposedConv
+    merge: Callable[[jax.Array, jax.Array], jax.Array] = concatenate
+    dropout: float = 0.5
+    dtype: Any = None  # of the computation; parameters and logits are float32
+    remat: bool = False  # recompute activations in the backward pass instead of storing them
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        chex.assert_rank(image, 4)
+        self.check_size(image.shape[1:3])
+        pair = nn.remat(ConvPair) if self.remat else ConvPair
+
+        def convs(name: str, level: int, x: jax.Array) -> jax.Array:
+            features = self.width * 2**level
+            return pair(features, self.padding, self.norm, train, self.dtype, name=name)(x)
+
+        x, skips = image, []
+        for level in range(self.depth):
+            x = convs(f"down{level}", level, x)
+            pooled, switches = max_pool_with_switches(x)
+            skips.append((x, switches))
+            x = pooled
+        x = convs("bottom", self.depth, x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        for level in reversed(range(self.depth)):
+            skip, switches = skips[level]
+            up = self.upsample(features=self.width * 2**level, dtype=self.dtype, name=f"up{level}")
+            x = up(x, switches=switches)
+            x = convs(f"merge{level}", level, self.merge(centre_crop(skip, x.shape[1:3]), x))
+        logits = Conv(self.num_classes, (1, 1), dtype=self.dtype, name="head")(x)
+        return {"logits": logits.astype(jnp.float32)}
+
+    def input_size(self, output: int) -> int:
+        """The smallest legal side of an input whose output covers `output` pixels."""
+        step = 2**self.depth
+        if self.padding == "same":
+            return max(-(-output // step), 1) * step
+        # Unpadded pairs take 4 pixels at each level; `bottom` is the side after the last pooling:
+        # input = step * bottom + 4 (step - 1), output = step * (bottom - 4) - 4 (step - 1).
+        bottom = -(-(max(output, 1) + 4 * (step - 1)) // step) + 4
+        return step * bottom + 4 * (step - 1)
+
+    def output_size(self, size: int) -> int:
+        """The side of the output for a legal side of the input."""
+        return size if self.padding == "same" else size - 12 * (2**self.depth - 1) - 4
+
+    def check_size(self, sizes: tuple[int, ...]) -> None:
+        """Raise `InputError` with the nearest legal sizes unless every side is legal."""
+        for size in sizes:
+            above = self.input_size(self.output_size(size))
+            if above != size:
+                below = above - 2**self.depth
+                nearest = f"{below} or {above}" if self.output_size(below) > 0 else f"{above}"
+                raise InputError(
+                    f"U-Net of depth {self.depth} with padding='{self.padding}' cannot take an "
+                    f"image of {' x '.join(map(str, sizes))} pixels: a side of {size} does not "
+                    f"halve evenly {self.depth} times; the nearest legal side is {nearest}."
+                )
+
+
+class ConvPair(nn.Module):
+    """Two 3x3 convolutions, each followed by the normalisation, if any, and ReLU."""
+
+    features: int
+    padding: str
+    norm: Callable[..., nn.Module] | None
+    train: bool
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for i in (1, 2):
+            x = Conv(
+                self.features,
+                (3, 3),
+                padding=self.padding.upper(),
+                use_bias=self.norm is None,
+                dtype=self.dtype,
+                name=f"conv{i}",
+            )(x)
+            if self.norm is not None:
+                x = self.norm(dtype=self.dtype, name=f"norm{i}")(x, train=self.train)
+            x = nn.relu(x)
+        return x
+
+
+def centre_crop(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
+    """The centre of [B, H, W, C] at `size` (h, w)."""
+    top, left = (x.shape[1] - size[0]) // 2, (x.shape[2] - size[1]) // 2
+    return x[:, top : top + size[0], left : left + size[1]]

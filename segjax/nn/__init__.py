@@ -1,0 +1,1 @@
+"""Linen layers that three or more papers share."""

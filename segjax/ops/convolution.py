@@ -1,0 +1,381 @@
+"""Convolutions in the formulations that XLA runs fast, equal to `lax` in value and gradient.
+
+XLA:CPU runs a plain NHWC convolution at the speed of a matrix product, but not its weight gradient
+(a convolution whose window is the whole image), large dilations, depthwise convolutions or anything
+with a dilated input, which is what transposed convolutions and strided gradients become. Here these
+are written as matrix products and shifts instead. `docs/performance.md` has the measured times.
+
+On other backends everything but `conv_transpose` is plain `lax.conv_general_dilated`; which one runs
+is decided when the program is compiled for its device. Only reverse-mode differentiation is defined
+for the faster formulations (also repeated); `use_fast(False)` gives forward mode back.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from segjax.errors import InputError
+
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+
+_fast = True
+
+
+def use_fast(enabled: bool) -> None:
+    """Turn the formulations of this module on (the default) or off: then all of it is plain `lax`.
+
+    Read when a function is traced: one that `jax.jit` has already compiled stays as it is.
+    """
+    global _fast
+    _fast = bool(enabled)
+
+
+class Geometry(NamedTuple):
+    """What a convolution is besides its arrays."""
+
+    strides: Pair
+    padding: Padding
+    dilation: Pair
+    groups: int
+
+
+def conv_general_dilated(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """`lax.conv_general_dilated` with the same arguments, result and gradients, faster on CPUs.
+
+    2-D NHWC x HWIO convolutions of one floating-point type take the formulations of this module;
+    all others go to `lax` unchanged. For Linen: `nn.Conv(..., conv_general_dilated=this)`.
+    """
+    plain = (
+        lhs.ndim == 4
+        and lhs.dtype == rhs.dtype
+        and jnp.issubdtype(lhs.dtype, jnp.floating)
+        and _is_nhwc(lhs, rhs, dimension_numbers)
+        and tuple(lhs_dilation or (1, 1)) == (1, 1)
+        and batch_group_count == 1
+        and precision is None
+        and preferred_element_type in (None, lhs.dtype)
+    )
+    if not (_fast and plain):
+        return lax.conv_general_dilated(
+            lhs,
+            rhs,
+            window_strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers,
+            feature_group_count,
+            batch_group_count,
+            precision,
+            preferred_element_type,
+        )
+    dilation = tuple(rhs_dilation or (1, 1))
+    if isinstance(padding, str):
+        window = [d * (k - 1) + 1 for d, k in zip(dilation, rhs.shape[:2], strict=True)]
+        padding = lax.padtype_to_pads(lhs.shape[1:3], window, window_strides, padding)
+    (top, bottom), (left, right) = padding
+    pads = ((int(top), int(bottom)), (int(left), int(right)))
+    strides = tuple(int(s) for s in window_strides)
+    return _conv(Geometry(strides, pads, dilation, feature_group_count), lhs, rhs)
+
+
+def conv_transpose(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: Pair,
+    padding: Padding = ((0, 0), (0, 0)),
+    output_padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+) -> jax.Array:
+    """Transposed convolution: the adjoint of a strided convolution, as torch.nn.ConvTranspose2d.
+
+    `x` [B, h, w, Cin] and `kernel` [kh, kw, Cin, Cout], not flipped, give [B, H, W, Cout] with
+    out[stride * i + dilation * a - padding] += x[i] * kernel[a] on each axis, hence
+    H = (h - 1) * stride - sum(padding) + dilation * (kh - 1) + output_padding + 1.
+    Raises `InputError` where that is not positive.
+
+    Each block of stride x stride outputs sees the same few inputs, so this is one undilated
+    convolution to stride * stride * Cout channels and a depth-to-space (Shi et al. 2016,
+    "Is the deconvolution layer the same as a convolutional layer?"), on every backend: the gradient
+    of `lax.conv_transpose` is slow on CPUs and on GPUs.
+    """
+    chex.assert_rank([x, kernel], 4)
+    size = tuple(
+        (n - 1) * s - sum(p) + d * (k - 1) + extra + 1
+        for n, s, p, d, k, extra in zip(
+            x.shape[1:3], stride, padding, dilation, kernel.shape[:2], output_padding, strict=True
+        )
+    )
+    if min(size) < 1:
+        raise InputError(
+            f"conv_transpose of {x.shape[1]} x {x.shape[2]} inputs has no outputs "
+            f"({size[0]} x {size[1]}): use less padding than {padding}."
+        )
+    if not _fast:
+        return _lax_conv_transpose(x, kernel, stride, padding, size, dilation)
+    if stride == (1, 1):
+        window = dilation
+    else:
+        # Zeros between the taps of a dilated kernel: this pair of options is rare.
+        kernel = lax.pad(
+            kernel,
+            jnp.zeros((), kernel.dtype),
+            ((0, 0, dilation[0] - 1), (0, 0, dilation[1] - 1), (0, 0, 0), (0, 0, 0)),
+        )
+        window = (1, 1)
+    return _subpixel_conv_transpose(x, kernel, stride, padding, size, window)
+
+
+def _subpixel_conv_transpose(x, kernel, stride, padding, size, dilation):
+    """A convolution to stride * stride * Cout channels, depth-to-space, and a crop to `size`."""
+    (kh, kw, cin, cout), (sh, sw) = kernel.shape, stride
+    taps_h, taps_w = -(-kh // sh), -(-kw // sw)  # blocks of the kernel, each one stride long
+    fill = ((0, taps_h * sh - kh), (0, taps_w * sw - kw), (0, 0), (0, 0))
+    blocks = jnp.pad(kernel, fill).reshape(taps_h, sh, taps_w, sw, cin, cout)
+    # Output block I takes input I - A through kernel block A: a convolution with the blocks flipped.
+    blocks = blocks[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
+    reach = [d * (taps - 1) for d, taps in zip(dilation, (taps_h, taps_w), strict=True)]
+    y = conv_general_dilated(
+        x,
+        blocks.reshape(taps_h, taps_w, cin, sh * sw * cout),
+        (1, 1),
+        [(reach[0], reach[0]), (reach[1], reach[1])],
+        rhs_dilation=dilation,
+        dimension_numbers=NHWC,
+    )
+    b, h, w, _ = y.shape
+    y = y.reshape(b, h, w, sh, sw * cout).transpose(0, 1, 3, 2, 4).reshape(b, h * sh, w * sw, cout)
+    crop = [(-p[0], n - (m - p[0])) for p, n, m in zip(padding, size, y.shape[1:3], strict=True)]
+    return _pad(y, crop)
+
+
+def _lax_conv_transpose(x, kernel, stride, padding, size, dilation):
+    """The definition, as a convolution of the dilated input with the flipped kernel."""
+    pads = []
+    for n, s, p, out, d, k in zip(
+        x.shape[1:3], stride, padding, size, dilation, kernel.shape[:2], strict=True
+    ):
+        low = d * (k - 1) - p[0]
+        pads.append((low, out - 1 + d * (k - 1) - (n - 1) * s - low))
+    return lax.conv_general_dilated(
+        x,
+        kernel[::-1, ::-1],
+        (1, 1),
+        pads,
+        lhs_dilation=stride,
+        rhs_dilation=dilation,
+        dimension_numbers=NHWC,
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _conv(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
+    return _forward(geometry, x, w)
+
+
+_conv.defvjp(
+    lambda geometry, x, w: (_conv(geometry, x, w), (x, w)),
+    lambda geometry, saved, g: _backward(geometry, *saved, g),
+)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _forward(geometry, x, w):
+    fast = _formulation(geometry, x.shape, w.shape)
+    if fast is _lax:
+        return _lax(geometry, x, w)
+    return lax.platform_dependent(
+        x,
+        w,
+        cpu=functools.partial(fast, geometry),
+        default=functools.partial(_lax, geometry),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _backward(geometry, x, w, g):
+    fast = _formulation(geometry, x.shape, w.shape)
+
+    def cpu(x, w, g):
+        if fast is _lax and _has_row_products(geometry, w.shape):
+            (dx,) = jax.vjp(lambda x: _lax(geometry, x, w), x)[1](g)
+            return dx, _row_products(geometry, x, g, w.shape).astype(w.dtype)
+        return jax.vjp(functools.partial(fast, geometry), x, w)[1](g)
+
+    def default(x, w, g):
+        return jax.vjp(functools.partial(_lax, geometry), x, w)[1](g)
+
+    return lax.platform_dependent(x, w, g, cpu=cpu, default=default)
+
+
+def _formulation(geometry, x_shape, w_shape):
+    """Which function computes this convolution on a CPU."""
+    kh, kw, cin, cout = w_shape
+    if geometry.groups == 1 and (kh, kw) == (1, 1) and geometry.padding == ((0, 0), (0, 0)):
+        return _pointwise
+    if cin == 1 and geometry.groups == x_shape[-1] == cout:
+        return _depthwise
+    if geometry.groups == 1 and _share_inside(geometry, x_shape, w_shape) < 0.6:
+        return _clipped
+    return _lax
+
+
+def _lax(geometry, x, w):
+    strides, padding, dilation, groups = geometry
+    return lax.conv_general_dilated(
+        x,
+        w,
+        strides,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=NHWC,
+        feature_group_count=groups,
+    )
+
+
+def _pointwise(geometry, x, w):
+    """1x1: a matrix product, whose gradients are matrix products too."""
+    sh, sw = geometry.strides
+    return _dot(x[:, ::sh, ::sw], w[0, 0])
+
+
+def _depthwise(geometry, x, w):
+    """One filter a channel: a sum of shifted images, each times one row of weights."""
+    (sh, sw), (dh, dw) = geometry.strides, geometry.dilation
+    h, wd = _output_size(geometry, x.shape, w.shape)
+    x = _pad(x, geometry.padding)
+    return sum(
+        x[:, i * dh :: sh, j * dw :: sw][:, :h, :wd] * w[i, j, 0]
+        for i in range(w.shape[0])
+        for j in range(w.shape[1])
+    )
+
+
+def _clipped(geometry, x, w):
+    """Large dilation: one matrix product a tap, only where the tap lies inside the image."""
+    h, wd = _output_size(geometry, x.shape, w.shape)
+    y = jnp.zeros((x.shape[0], h, wd, w.shape[-1]), x.dtype)
+    for i in range(w.shape[0]):
+        rows = _inside(geometry, x.shape, h, 0, i)
+        for j in range(w.shape[1]):
+            cols = _inside(geometry, x.shape, wd, 1, j)
+            if not (len(rows[0]) and len(cols[0])):
+                continue
+            tap = _dot(x[:, _slice(rows[1])][:, :, _slice(cols[1])], w[i, j])
+            pads = [(out.start, size - out.stop) for out, size in ((rows[0], h), (cols[0], wd))]
+            y = y + _pad(tap, pads)
+    return y
+
+
+def _has_row_products(geometry, w_shape):
+    kh, kw, cin, _ = w_shape
+    return (
+        geometry.groups == 1 and geometry.strides == (1, 1) and 1 < kh <= 3 and kw <= 3 and cin > 8
+    )
+
+
+def _row_products(geometry, x, g, w_shape):
+    """Weight gradient at stride 1: one product a kernel row, of shifted rows and shifted columns.
+
+    dw[i, j] = sum over output pixels q of x[q + dilation * (i, j) - padding] * g[q]. Shift x by rows
+    and g by columns, so that the copies are kh + kw images instead of kh * kw.
+    """
+    kh, kw, cin, cout = w_shape
+    (top, _), (left, _) = geometry.padding
+    dh, dw = geometry.dilation
+    h, wd = g.shape[1], x.shape[2]
+
+    def rows(i):  # of x, as the outputs see them through kernel row i
+        low = top - i * dh
+        return _pad(x, ((low, h - x.shape[1] - low), (0, 0)))
+
+    def cols(j):  # of g, as the inputs see them through kernel column j
+        low = j * dw - left
+        return _pad(g, ((0, 0), (low, wd - g.shape[2] - low)))
+
+    right = jnp.concatenate([cols(j) for j in range(kw)], axis=-1)
+    dw_rows = [_outer(rows(i), right).reshape(cin, kw, cout) for i in range(kh)]
+    return jnp.stack(dw_rows).transpose(0, 2, 1, 3)
+
+
+def _outer(a, b):
+    """Sum over pixels of a[pixel, m] * b[pixel, n]."""
+    # As matrices: XLA folds the transpose of a matrix into the product, that of an image it makes.
+    a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
+    return lax.dot_general(a, b, (((0,), (0,)), ((), ())), preferred_element_type=_accumulator(a))
+
+
+def _dot(x, w):
+    """x [..., m] @ w [m, n], accumulated in float32."""
+    y = jnp.dot(x.reshape(-1, x.shape[-1]), w, preferred_element_type=_accumulator(x))
+    return y.astype(x.dtype).reshape(*x.shape[:-1], w.shape[-1])
+
+
+def _accumulator(x):
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def _pad(x, pads):
+    """Zeros around the rows and columns of [B, H, W, C]; negative numbers crop."""
+    if tuple(map(tuple, pads)) == ((0, 0), (0, 0)):
+        return x
+    config = [(0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)]
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def _output_size(geometry, x_shape, w_shape):
+    return tuple(
+        (x_shape[1 + axis] + sum(pad) - d * (w_shape[axis] - 1) - 1) // s + 1
+        for axis, (s, pad, d) in enumerate(
+            zip(geometry.strides, geometry.padding, geometry.dilation, strict=True)
+        )
+    )
+
+
+def _inside(geometry, x_shape, size, axis, tap):
+    """The outputs whose tap lies inside the image, and the inputs it lies on, as two ranges."""
+    s, d = geometry.strides[axis], geometry.dilation[axis]
+    offset = tap * d - geometry.padding[axis][0]  # output o sees input s * o + offset
+    first = max(0, -(offset // s))
+    last = max(first, min(size, -(-(x_shape[1 + axis] - offset) // s)))
+    start = s * first + offset
+    return range(first, last), range(start, start + s * (last - first), s)
+
+
+def _share_inside(geometry, x_shape, w_shape):
+    """Of the products of a convolution, the share that is not with padding."""
+    return math.prod(
+        sum(len(_inside(geometry, x_shape, n, axis, tap)[0]) for tap in range(w_shape[axis]))
+        / max(1, n * w_shape[axis])
+        for axis, n in enumerate(_output_size(geometry, x_shape, w_shape))
+    )
+
+
+def _slice(r):
+    return slice(r.start, r.stop, r.step)
+
+
+def _is_nhwc(lhs, rhs, dimension_numbers):
+    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    return numbers == lax.conv_dimension_numbers(lhs.shape, rhs.shape, NHWC)

@@ -1,0 +1,209 @@
+"""Max and average pooling with torch's geometry, max-pool switches and unpooling.
+
+Where windows do not overlap, max pooling is a running maximum over the kh*kw strided slices of the
+input that also keeps which slice won (uint8, first maximum in row-major order). That index, the
+switch, is all that the gradient and the unpooling need: both put values back with a select, which
+is several times faster than XLA's select-and-scatter.
+"""
+
+import functools
+import itertools
+from typing import NamedTuple
+
+import chex
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from segjax.errors import InputError
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+_NONE: Padding = ((0, 0), (0, 0))
+
+
+@flax.struct.dataclass
+class Switches:
+    """Where a max-pool found its maxima: enough to put values back exactly."""
+
+    index: jax.Array  # uint8 [B, h, w, C], row-major position in the window
+    window: tuple[int, int] = flax.struct.field(pytree_node=False)
+    size: tuple[int, int] = flax.struct.field(pytree_node=False)  # (H, W) before pooling
+
+
+def max_pool(
+    x: jax.Array,
+    window: tuple[int, int],
+    stride: tuple[int, int] | None = None,
+    padding: Padding = _NONE,
+    ceil_mode: bool = False,
+) -> jax.Array:
+    """Maximum over windows of [B, H, W, C] -> [B, h, w, C], as torch's max_pool2d.
+
+    stride defaults to window; padding ((top, bottom), (left, right)) never wins. Size per axis:
+    floor((H + padding - window)/stride) + 1, or ceil with ceil_mode, where the last window must
+    start inside the image or its top/left padding. NaN propagates; of equal maxima the first in
+    row-major order takes the gradient.
+    """
+    chex.assert_rank(x, 4)
+    geometry = _geometry(x, window, stride or window, padding, ceil_mode)
+    if window[0] * window[1] <= 25:
+        return _pool(x, geometry)[0]
+    return _reduce(x, geometry, _lowest(x.dtype), lax.max)
+
+
+def avg_pool(
+    x: jax.Array,
+    window: tuple[int, int],
+    stride: tuple[int, int] | None = None,
+    padding: Padding = _NONE,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> jax.Array:
+    """Mean over windows of floating [B, H, W, C] -> [B, h, w, C], as torch's avg_pool2d.
+
+    Geometry as in max_pool. A window divides by the pixels it holds: those of the image and, with
+    count_include_pad, of the padding; what ceil_mode adds beyond the padding is never counted.
+    """
+    chex.assert_rank(x, 4)
+    chex.assert_type(x, float)
+    stride = stride or window
+    geometry = _geometry(x, window, stride, padding, ceil_mode)
+    total = _reduce(x, geometry, np.zeros((), x.dtype), lax.add)
+    counts = []
+    for axis in (0, 1):
+        n, k, (before, after) = x.shape[axis + 1], window[axis], padding[axis]
+        start = np.arange(total.shape[axis + 1]) * stride[axis] - before
+        low, high = (-before, n + after) if count_include_pad else (0, n)
+        counts.append(np.minimum(start + k, high) - np.maximum(start, low))
+    return total / jnp.asarray(np.outer(*counts)[:, :, None], x.dtype)
+
+
+def max_pool_with_switches(
+    x: jax.Array, window: tuple[int, int] = (2, 2), ceil_mode: bool = False
+) -> tuple[jax.Array, Switches]:
+    """Max pooling of [B, H, W, C] in adjacent windows, and where the maxima were.
+
+    Returns ([B, h, w, C], Switches) with h = floor(H/kh), or ceil with ceil_mode. The first maximum
+    in row-major order wins. Zeiler and Fergus 2014, section 2.1; SegNet, arXiv:1511.00561.
+    """
+    chex.assert_rank(x, 4)
+    y, index = _pool(x, _geometry(x, window, window, _NONE, ceil_mode))
+    return y, Switches(index, window, x.shape[1:3])
+
+
+def max_unpool(y: jax.Array, switches: Switches) -> jax.Array:
+    """Puts each value of [B, h, w, C] where its window's maximum was: [B, H, W, C], else zeros.
+
+    The switches come from max_pool_with_switches of an input of the same batch and channels.
+    """
+    chex.assert_rank(y, 4)
+    chex.assert_equal_shape([y, switches.index])
+    window, size, pooled = switches.window, switches.size, y.shape[1:3]
+    rest = tuple((0, k * m - n) for k, m, n in zip(window, pooled, size, strict=True))
+    return _place(y, switches.index, _Geometry(window, window, rest, size))
+
+
+class _Geometry(NamedTuple):
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    padding: Padding  # what makes the windows cover exactly; negative where they leave a rest
+    size: tuple[int, int]  # of the input
+
+
+def _geometry(x, window, stride, padding, ceil_mode):
+    exact = []
+    for n, k, s, (before, after) in zip(x.shape[1:3], window, stride, padding, strict=True):
+        if max(before, after) >= k or n + before + after < k:
+            raise InputError(
+                f"Cannot pool a side of {n} with window {k} and padding ({before}, {after}): "
+                "the window must fit into the padded image and be larger than the padding."
+            )
+        out = (n + before + after - k + (s - 1 if ceil_mode else 0)) // s + 1
+        out -= (out - 1) * s >= n + before  # a window must start inside the image
+        exact.append((before, (out - 1) * s + k - n - before))
+    return _Geometry(tuple(window), tuple(stride), tuple(exact), x.shape[1:3])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _pool(x, geometry):
+    """Maxima [B, h, w, C] and their positions."""
+    reads = _reads(x, geometry, _lowest(x.dtype))
+    best = next(reads)
+    index = jnp.zeros(best.shape, jnp.uint8)
+    for k, read in enumerate(reads, 1):
+        index = jnp.where(read > best, jnp.uint8(k), index)  # strict: the first maximum stays
+        best = jnp.maximum(best, read)
+    return best, index
+
+
+def _pool_forward(x, geometry):
+    y, index = _pool(x, geometry)
+    return (y, index), index
+
+
+def _pool_backward(geometry, index, gradients):
+    return (_place(gradients[0], index, geometry),)
+
+
+_pool.defvjp(_pool_forward, _pool_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _place(y, index, geometry):
+    """Adds each value of y [B, h, w, C] to zeros [B, H, W, C] at its position."""
+    (kh, kw), (sh, sw) = geometry.window, geometry.stride
+    b, h, w, c = y.shape
+    # Cut the image into blocks of one stride. The windows that reach into a block start in that
+    # block, or a few blocks further up or left: (up, left) goes through them.
+    more_h, more_w = (kh - 1) // sh, (kw - 1) // sw
+    x = jnp.zeros((), y.dtype)
+    for up, left in itertools.product(range(more_h + 1), range(more_w + 1)):
+        rows, columns = up * sh + np.arange(sh)[:, None], left * sw + np.arange(sw)
+        position = np.where((rows < kh) & (columns < kw), rows * kw + columns, 255)
+        pads = ((0, 0), (up, more_h - up), (left, more_w - left), (0, 0))
+        hit = (
+            jnp.pad(index, pads)[:, :, None, :, None] == position.astype(np.uint8)[:, None, :, None]
+        )
+        x += jnp.where(hit, jnp.pad(y, pads)[:, :, None, :, None], 0)
+    x = x.reshape(b, (h + more_h) * sh, (w + more_w) * sw, c)
+    (top, _), (left, _) = geometry.padding
+    height, width = geometry.size
+    pads = (-top, height + top - x.shape[1], 0), (-left, width + left - x.shape[2], 0)
+    return lax.pad(x, np.zeros((), x.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
+
+
+def _place_forward(y, index, geometry):
+    return _place(y, index, geometry), index
+
+
+def _place_backward(geometry, index, g):
+    reads = _reads(g, geometry, np.zeros((), g.dtype))
+    y = next(reads)
+    for k, read in enumerate(reads, 1):
+        y = jnp.where(index == k, read, y)
+    return y, None
+
+
+_place.defvjp(_place_forward, _place_backward)
+
+
+def _reads(x, geometry, fill):
+    """What every window sees at its first position, second position, ...: [B, h, w, C] each."""
+    (kh, kw), (sh, sw) = geometry.window, geometry.stride
+    x = lax.pad(x, fill, ((0, 0, 0), *((*p, 0) for p in geometry.padding), (0, 0, 0)))
+    bottom, right = x.shape[1] - kh + 1, x.shape[2] - kw + 1
+    for i, j in itertools.product(range(kh), range(kw)):
+        yield x[:, i : i + bottom : sh, j : j + right : sw]
+
+
+def _reduce(x, geometry, start, operation):
+    padding = ((0, 0), *((before, max(after, 0)) for before, after in geometry.padding), (0, 0))
+    window, stride = (1, *geometry.window, 1), (1, *geometry.stride, 1)
+    return lax.reduce_window(x, start, operation, window, stride, padding)
+
+
+def _lowest(dtype):
+    low = -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+    return np.asarray(low, dtype)  # concrete: a traced start value would have no gradient rule

@@ -1,0 +1,154 @@
+"""Schedules, masks by path, per-group rates and averaged weights, as optax transformations.
+
+Anything else (Adam, momentum, clipping, accumulation) is optax itself:
+
+    tx = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.scale_by_adam(),
+        optim.decay_weights(1e-4),
+        optim.scale_by_path({"backbone/": 0.1}),
+        optim.learning_rate(optim.with_warmup(optim.poly(1e-3, steps=40_000), 1_000)),
+        optim.ema(0.999),
+    )
+
+Paths are the names of a parameter joined by '/', such as 'down0/conv1/kernel'; patterns are regular
+expressions searched in them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+NO_DECAY = ("bias$", "scale$")
+"""Biases and the gains of normalisation layers: commonly left out of weight decay."""
+
+
+def poly(peak: float, steps: int, power: float = 0.9) -> optax.Schedule:
+    """peak * (1 - step / steps) ** power, as DeepLab and PSPNet train."""
+    return optax.polynomial_schedule(peak, 0.0, power, steps)
+
+
+def cosine(peak: float, steps: int, final: float = 0.0) -> optax.Schedule:
+    """Half a cosine from `peak` to `final` (Loshchilov and Hutter 2017, eq. 5 without restarts)."""
+    return optax.cosine_decay_schedule(peak, steps, final / peak)
+
+
+def step(peak: float, boundaries: Sequence[int], factor: float = 0.1) -> optax.Schedule:
+    """`peak`, multiplied by `factor` at each of the boundaries."""
+    return optax.piecewise_constant_schedule(peak, dict.fromkeys(boundaries, factor))
+
+
+def with_warmup(schedule: optax.Schedule, steps: int) -> optax.Schedule:
+    """The schedule times a factor that rises linearly from 1 / steps to 1 over the first steps."""
+    return lambda count: schedule(count) * jnp.minimum((count + 1) / max(steps, 1), 1.0)
+
+
+class LearningRateState(NamedTuple):
+    count: jax.Array
+    learning_rate: jax.Array  # of the update just made: what the loop reports
+
+
+def learning_rate(schedule: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    """Multiply by -schedule(count), as `optax.scale_by_learning_rate`, and keep the rate to log."""
+    rate_at = schedule if callable(schedule) else (lambda count: jnp.full((), schedule))
+
+    def init(params: Any) -> LearningRateState:
+        del params
+        return LearningRateState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
+
+    def update(updates: Any, state: LearningRateState, params: Any = None) -> tuple[Any, Any]:
+        del params
+        rate = jnp.asarray(rate_at(state.count), jnp.float32)
+        updates = jax.tree.map(lambda u: (-rate * u).astype(u.dtype), updates)
+        return updates, LearningRateState(optax.safe_increment(state.count), rate)
+
+    return optax.GradientTransformation(init, update)
+
+
+def paths(params: Any) -> Any:
+    """The tree of the parameters' paths."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params
+    )
+
+
+def matches(patterns: Sequence[str]) -> Any:
+    """params -> tree of bool: whether any of the patterns is found in a parameter's path.
+
+    Raises `ValueError` for a pattern that is found in no path, since it then does nothing.
+    """
+
+    def mask(params: Any) -> Any:
+        names = paths(params)
+        for pattern in patterns:
+            if not any(re.search(pattern, name) for name in jax.tree.leaves(names)):
+                raise ValueError(
+                    f"The pattern {pattern!r} matches no parameter; the paths are like "
+                    f"{', '.join(jax.tree.leaves(names)[:3])}."
+                )
+        return jax.tree.map(lambda name: any(re.search(p, name) for p in patterns), names)
+
+    return mask
+
+
+def decay_weights(rate: float, exclude: Sequence[str] = NO_DECAY) -> optax.GradientTransformation:
+    """Add rate * weight to the update of every parameter whose path matches no `exclude`.
+
+    After `optax.scale_by_adam` it is the decoupled decay of AdamW; before momentum it is L2.
+    """
+
+    def mask(params: Any) -> Any:
+        keep_out = [re.compile(pattern) for pattern in exclude]
+        return jax.tree.map(lambda name: not any(p.search(name) for p in keep_out), paths(params))
+
+    return optax.add_decayed_weights(rate, mask)
+
+
+def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiply the update of each parameter by the factor of every pattern found in its path.
+
+    A factor of 0 freezes a parameter only if nothing that follows, such as weight decay, adds to
+    its update: put this after those, before `learning_rate`.
+    """
+    parts = [optax.masked(optax.scale(factor), matches([p])) for p, factor in factors.items()]
+    return optax.chain(*parts)
+
+
+def freeze(tx: optax.GradientTransformation, patterns: Sequence[str]) -> Any:
+    """`tx` for all but the parameters whose path matches; those never change and have no state."""
+    frozen = matches(patterns)
+
+    def labels(params: Any) -> Any:
+        return jax.tree.map(lambda hit: "frozen" if hit else "trained", frozen(params))
+
+    return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, labels)
+
+
+class EmaState(NamedTuple):
+    averaged_params: Any  # `TrainState.eval_variables` looks for this name
+
+
+def ema(decay: float) -> optax.GradientTransformation:
+    """Keep an exponential moving average of the weights for evaluation; put it last in the chain.
+
+    average <- decay * average + (1 - decay) * weights after the update, starting at the initial
+    weights (Polyak and Juditsky 1992).
+    """
+
+    def init(params: Any) -> EmaState:
+        return EmaState(jax.tree.map(jnp.array, params))
+
+    def update(updates: Any, state: EmaState, params: Any = None) -> tuple[Any, EmaState]:
+        if params is None:
+            raise ValueError("optim.ema averages the weights: pass them to update().")
+        chex.assert_trees_all_equal_structs(state.averaged_params, params)
+        new = optax.apply_updates(params, updates)
+        average = optax.incremental_update(new, state.averaged_params, 1 - decay)
+        return updates, EmaState(average)
+
+    return optax.GradientTransformation(init, update)

@@ -1,0 +1,279 @@
+"""The only training loop: it knows steps, states and batches, and nothing of what they depict."""
+
+import collections
+import contextlib
+import dataclasses
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from segjax import parallel
+from segjax.core import Batch, Experiment, Scalars, Task, TrainState, Variables
+from segjax.errors import InputError
+
+AHEAD = 2  # steps dispatched before the scalars of the oldest are awaited
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss or its gradient became NaN or infinite."""
+
+
+class Checkpoints(Protocol):
+    """Where states are kept (`segjax.checkpoint`)."""
+
+    @property
+    def directory(self) -> Any: ...
+    def latest_step(self) -> int | None: ...
+    def best_step(self) -> int | None: ...
+    def restore_step(self, step: int, like: TrainState) -> TrainState: ...
+    def restore(self, like: TrainState) -> TrainState: ...
+    def save(self, state: TrainState, figures: dict[str, float] | None) -> None: ...
+    def preempted(self, step: int) -> bool: ...
+
+
+class Report(Protocol):
+    """Where figures and pictures go (`segjax.workdir`)."""
+
+    def step(self, step: int, scalars: dict[str, float], images: int, waited: float) -> None: ...
+    def evaluated(self, step: int, split: str, figures: dict[str, float]) -> None: ...
+    def panels(self, step: int, split: str, panels: dict[str, np.ndarray]) -> None: ...
+    def say(self, sentence: str) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its state, the last figures of each split, the signal that stopped it."""
+
+    state: TrainState
+    figures: dict[str, dict[str, float]]
+    signal: int | None = None
+
+
+def init_state(experiment: Experiment, batch: Batch, seed: int) -> TrainState:
+    """The state at step 0: a pure function of the seed and of the batch's shapes."""
+    init_key, run_key = jax.random.split(jax.random.key(seed))
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        variables = experiment.task.init(init_key, batch)
+    return TrainState.create(variables, experiment.tx, run_key)
+
+
+def abstract_state(experiment: Experiment, batch: Batch, mesh: Mesh) -> TrainState:
+    """The shapes of `init_state` on the mesh, for restoring a checkpoint into."""
+    shapes = jax.eval_shape(lambda: init_state(experiment, batch, seed=0))
+    whole = parallel.replicated(mesh)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
+
+
+def train_step(
+    experiment: Experiment, skip_nonfinite: bool, state: TrainState, batch: Batch, turn: jax.Array
+) -> tuple[TrainState, Scalars]:
+    """One update. It applies only in its turn and only if the loss and gradient are finite.
+
+    A step that fails leaves the state as it was; unless it may be skipped, the counter stays too,
+    so that every later step already under way finds it is not its turn and changes nothing.
+    """
+    key = jax.random.fold_in(state.rng, state.step)
+    grad = jax.value_and_grad(experiment.task.loss, has_aux=True)
+    (loss, (model_state, scalars)), grads = grad(state.params, state.model_state, batch, key)
+    grad_norm = optax.global_norm(grads)
+    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    updates, opt_state = experiment.tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+
+    apply = finite & (state.step == turn)
+    step = state.step + (state.step == turn if skip_nonfinite else apply)
+    moved = (params, model_state, opt_state)
+    stayed = (state.params, state.model_state, state.opt_state)
+    moved = jax.tree.map(lambda new, old: jnp.where(apply, new, old), moved, stayed)
+    rate = optax.tree.get(opt_state, "learning_rate", None)
+    scalars = {**scalars, "loss": loss, "grad_norm": grad_norm}
+    scalars |= {} if rate is None else {"learning_rate": rate}
+    return TrainState(step, *moved, state.rng), scalars
+
+
+def jit_train_step(experiment: Experiment, mesh: Mesh, skip_nonfinite: bool = False) -> Callable:
+    """`train_step` compiled for the mesh: (state, batch, turn) -> state, scalars."""
+
+    def step(state: TrainState, batch: Batch, turn: jax.Array) -> tuple[TrainState, Scalars]:
+        return train_step(experiment, skip_nonfinite, state, batch, turn)
+
+    whole, split = parallel.replicated(mesh), parallel.sharded(mesh)
+    return jax.jit(
+        step, in_shardings=(whole, split, whole), out_shardings=(whole, whole), donate_argnums=0
+    )
+
+
+def jit_eval_step(task: Task, mesh: Mesh) -> Callable:
+    """Compiled for the mesh: (variables, batch) -> predictions, split; statistics, replicated."""
+
+    def step(variables: Variables, batch: Batch) -> tuple[Any, Any]:
+        preds = task.predict(variables, batch)
+        return preds, task.stats(preds, batch)
+
+    whole, split = parallel.replicated(mesh), parallel.sharded(mesh)
+    return jax.jit(step, in_shardings=(whole, split), out_shardings=(split, whole))
+
+
+def evaluate(
+    task: Task, eval_step: Callable, variables: Variables, batches: Iterable[Batch], mesh: Mesh
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """(figures of one pass over a split, panels of its first batch)."""
+    panels: dict[str, np.ndarray] = {}
+
+    def evidence() -> Iterator[Any]:
+        for i, batch in enumerate(batches):
+            preds, stats = eval_step(variables, parallel.shard_batch(batch, mesh))
+            if i == 0 and jax.process_index() == 0:
+                panels.update(task.visualise(parallel.local_rows(preds), batch))
+            yield jax.device_get(stats)
+
+    return task.summarise(evidence()), panels
+
+
+def fit(
+    experiment: Experiment,
+    mesh: Mesh,
+    checkpoints: Checkpoints,
+    report: Report,
+    *,
+    steps: int,
+    seed: int = 0,
+    eval_every: int = 1000,
+    save_every: int | None = None,
+    nonfinite: Literal["stop", "skip"] = "stop",
+) -> Outcome:
+    """Train to `steps` updates from the newest checkpoint, or from the seed if there is none.
+
+    Every `eval_every` steps, and at the end, all splits are evaluated and the state is saved; every
+    `save_every` steps it is saved alone. SIGTERM and SIGINT, and a preemption notice to any
+    process, end the run after the current step with a checkpoint. A NaN or infinite loss or
+    gradient raises `NonFiniteLossError` with the state before it saved, or with `nonfinite='skip'`
+    is reported and leaves the weights as they are.
+    """
+    if nonfinite not in ("stop", "skip"):
+        raise InputError(f"train.nonfinite is 'stop' or 'skip', not {nonfinite!r}.")
+    start = checkpoints.latest_step() or 0
+    batches = experiment.train(start)
+    batch = next(batches)
+    if start:
+        state = checkpoints.restore(abstract_state(experiment, batch, mesh))
+        if int(state.step) != start:  # the newest was damaged, an older one was taken
+            start = int(state.step)
+            batches = experiment.train(start)
+            batch = next(batches)
+        report.say(f"Resuming from step {start} of {steps}.")
+    else:
+        state = jax.device_put(init_state(experiment, batch, seed), parallel.replicated(mesh))
+
+    step_fn = jit_train_step(experiment, mesh, skip_nonfinite=nonfinite == "skip")
+    eval_step = jit_eval_step(experiment.task, mesh)
+    figures: dict[str, dict[str, float]] = {}
+    pending: collections.deque[tuple[int, Scalars, float]] = collections.deque()
+    batch_size = len(jax.tree.leaves(batch)[0]) * jax.process_count()
+
+    def settle(keep: int) -> None:
+        """Await and report the scalars of all but the newest `keep` steps."""
+        while len(pending) > keep:
+            step, scalars, waited = pending.popleft()
+            host = {name: float(x) for name, x in jax.device_get(scalars).items()}
+            if np.isfinite([host["loss"], host["grad_norm"]]).all():
+                report.step(step, host, batch_size, waited)
+                continue
+            values = ", ".join(f"{name}={x:g}" for name, x in host.items())
+            if nonfinite == "stop":
+                checkpoints.save(state, None)
+                raise NonFiniteLossError(
+                    f"The loss or its gradient is not finite at step {step} ({values}); the state "
+                    "before that step is saved. Lower the learning rate, clip the gradient, or "
+                    "continue with --config.train.nonfinite=skip."
+                )
+            report.say(f"Skipped the update of step {step}: {values}.")
+
+    with catch_signals() as caught:
+        for step in range(start + 1, steps + 1):
+            began = time.perf_counter()
+            if step > start + 1:
+                batch = next(batches)
+            placed = parallel.shard_batch(batch, mesh)
+            waited = time.perf_counter() - began
+            state, scalars = step_fn(state, placed, np.int32(step - 1))
+            pending.append((step, scalars, waited))
+            settle(keep=AHEAD)
+            stop = bool(caught) or checkpoints.preempted(step)
+            if step % eval_every == 0 or step == steps:
+                settle(keep=0)
+                figures = evaluate_all(experiment, eval_step, state, mesh, report)
+                checkpoints.save(state, next(iter(figures.values()), None))
+            elif stop or (save_every and step % save_every == 0):
+                settle(keep=0)
+                checkpoints.save(state, None)
+            if stop and step < steps:
+                return Outcome(state, figures, caught[0] if caught else signal.SIGTERM)
+    if not figures:  # the run had already reached its last step
+        figures = evaluate_all(experiment, eval_step, state, mesh, report)
+    return Outcome(state, figures)
+
+
+def evaluate_best(
+    experiment: Experiment, mesh: Mesh, checkpoints: Checkpoints, report: Report
+) -> Outcome:
+    """Evaluate the best checkpoint of a run."""
+    state = restore_best(experiment, mesh, checkpoints)
+    eval_step = jit_eval_step(experiment.task, mesh)
+    return Outcome(state, evaluate_all(experiment, eval_step, state, mesh, report))
+
+
+def restore_best(experiment: Experiment, mesh: Mesh, checkpoints: Checkpoints) -> TrainState:
+    """The state with the best figure, or the newest if none was evaluated."""
+    step = checkpoints.best_step() or checkpoints.latest_step()
+    if step is None:
+        raise InputError(f"There is no checkpoint in {checkpoints.directory}: train first.")
+    batch = next(iter(next(iter(experiment.evals.values()))()))
+    return checkpoints.restore_step(step, abstract_state(experiment, batch, mesh))
+
+
+def evaluate_all(
+    experiment: Experiment, eval_step: Callable, state: TrainState, mesh: Mesh, report: Report
+) -> dict[str, dict[str, float]]:
+    """Evaluate every split and report it; figures by split."""
+    figures = {}
+    for split, batches in experiment.evals.items():
+        result = evaluate(experiment.task, eval_step, state.eval_variables, batches(), mesh)
+        figures[split], panels = result
+        report.evaluated(int(state.step), split, figures[split])
+        report.panels(int(state.step), split, panels)
+    return figures
+
+
+@contextlib.contextmanager
+def catch_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; a second SIGINT interrupts at once.
+
+    With several processes all must stop at one step, so SIGTERM is left to JAX's preemption notice.
+    """
+    caught: list[int] = []
+
+    def handler(number: int, frame: Any) -> None:
+        del frame
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM) if jax.process_count() == 1 else ()
+    try:
+        previous = {number: signal.signal(number, handler) for number in numbers}
+    except ValueError:  # not the main thread, as in some notebooks: no handler can be set there
+        yield caught
+        return
+    try:
+        yield caught
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)

@@ -1,0 +1,235 @@
+"""What a run leaves on disk and shows on screen.
+
+    config.json     the values, and which file they configure
+    runs.jsonl      one line a start: command, versions, git commit, devices, seed
+    metrics.jsonl   one line a log: step, split, figures
+    tensorboard/    the same for TensorBoard
+    panels/         pictures of each evaluation; panel.png is the newest
+    checkpoints/    see segjax.checkpoint
+"""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from segjax import visualize
+from segjax.errors import InputError
+
+PACKAGES = ("segjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def prepare(path: Path, config: Mapping[str, Any], source: str, accept_changes: bool) -> None:
+    """Create the workdir or check that it belongs to this config; record this start.
+
+    `config` is nested plain values, `source` the file they configure. Raises `InputError` if the
+    folder cannot be written, or holds a run of other values and the change is not accepted.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / ".writable").touch()
+        (path / ".writable").unlink()
+    except OSError as error:
+        raise InputError(
+            f"The workdir {path} cannot be written ({error.strerror}): choose another --workdir."
+        ) from error
+    saved = path / "config.json"
+    values = {"config_file": source, "values": config}
+    if saved.exists():
+        before = read_config(path)
+        changes = list_changes(before["values"], config)
+        if changes and not accept_changes:
+            raise InputError(
+                f"The workdir {path} holds a run of another config ({'; '.join(changes)}). Choose "
+                "another --workdir, or continue that run with the new values by --accept_changes."
+            )
+    write_json(saved, values)
+    with open(path / "runs.jsonl", "a") as file:
+        file.write(json.dumps(describe_start()) + "\n")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The `config.json` of a workdir: {'config_file': ..., 'values': ...}."""
+    try:
+        return json.loads((path / "config.json").read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} is not the workdir of a run: it has no config.json. Give the folder that "
+            "`python -m segjax.main --workdir=...` trained in."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path / 'config.json'} is not valid JSON: {error}.") from None
+
+
+def list_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """'name: old -> new' for each nested value that differs."""
+
+    def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for name, value in values.items():
+            nested = isinstance(value, Mapping)
+            out |= flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+        return out
+
+    old, new = flat(json.loads(json.dumps(before))), flat(json.loads(json.dumps(after)))
+    return [
+        f"{name}: {old.get(name, 'absent')} -> {new.get(name, 'absent')}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, ...) != new.get(name, ...)
+    ]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write beside and rename, so that the file is never half-written."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(beside, path)
+
+
+def describe_start() -> dict[str, Any]:
+    """What is needed to know which code on which machine made a run."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "git_commit": commit.stdout.strip() or None,
+        "git_dirty": bool(dirty.stdout.strip()),
+        "host": platform.node(),
+        "devices": [str(device) for device in jax.devices()],
+        "processes": jax.process_count(),
+    }
+
+
+class Report:
+    """Progress on screen; figures to JSON lines and TensorBoard; pictures. Process 0 only.
+
+    Every `log_every` steps the means of the scalars since the last log are written.
+    """
+
+    def __init__(self, path: Path, *, steps: int, log_every: int, console: Console) -> None:
+        from tensorboardX import SummaryWriter  # slow to import, needed by training only
+
+        self.path, self.steps, self.log_every, self.console = path, steps, log_every, console
+        self.active = jax.process_index() == 0
+        self.figures: dict[str, dict[str, float]] = {}
+        self.scalars: list[dict[str, float]] = []
+        self.images, self.waited, self.since = 0, 0.0, time.perf_counter()
+        if not self.active:
+            return
+        (path / "panels").mkdir(exist_ok=True)
+        self.board = SummaryWriter(str(path / "tensorboard"))
+        self.progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[rate]} images/s"),
+            TextColumn("data wait {task.fields[wait]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self.bar = self.progress.add_task("train", total=steps, loss="-", rate="-", wait="-")
+
+    def __enter__(self) -> "Report":
+        if self.active:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.active:
+            self.progress.stop()
+            self.board.close()
+
+    def step(self, step: int, scalars: dict[str, float], images: int, waited: float) -> None:
+        """One update: its scalars, the images of its global batch, seconds waited for them."""
+        if not self.active:
+            return
+        self.scalars.append(scalars)
+        self.images, self.waited = self.images + images, self.waited + waited
+        elapsed = time.perf_counter() - self.since
+        self.progress.update(
+            self.bar,
+            completed=step,
+            loss=f"{scalars['loss']:.4f}",
+            rate=f"{self.images / elapsed:.1f}",
+            wait=f"{self.waited / elapsed:.0%}",
+        )
+        if step % self.log_every and step != self.steps:
+            return
+        means = {name: float(np.mean([x[name] for x in self.scalars])) for name in scalars}
+        means |= {"images_per_s": self.images / elapsed, "data_wait": self.waited / elapsed}
+        self.write(step, "train", means)
+        if not self.console.is_terminal:
+            self.say(
+                f"step {step}/{self.steps}  loss {means['loss']:.4f}  "
+                f"{means['images_per_s']:.1f} images/s  data wait {means['data_wait']:.0%}"
+            )
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        self.scalars, self.images, self.waited = [], 0, 0.0
+        self.since = time.perf_counter()
+
+    def evaluated(self, step: int, split: str, figures: dict[str, float]) -> None:
+        """The figures of a split."""
+        self.figures[split] = figures
+        if self.active:
+            self.write(step, split, figures)
+            short = [f"{name} {x:.4f}" for name, x in figures.items() if "/" not in name]
+            self.say(f"step {step}  {split}: {'  '.join(short)}")
+
+    def panels(self, step: int, split: str, panels: dict[str, np.ndarray]) -> None:
+        """The pictures of a split's first batch, as one sheet."""
+        if not self.active:
+            return
+        sheet = visualize.sheet(panels)
+        name = self.path / "panels" / f"{split}_{step:07d}.png"
+        cv2.imwrite(str(name), sheet[..., ::-1])
+        shutil.copyfile(name, self.path / "panel.png")
+        self.board.add_image(f"{split}/panel", sheet, step, dataformats="HWC")
+        self.restart_clock()  # evaluation is not training time
+
+    def write(self, step: int, split: str, figures: Mapping[str, float]) -> None:
+        values = {name: x if math.isfinite(x) else None for name, x in figures.items()}
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        for name, x in figures.items():
+            self.board.add_scalar(f"{split}/{name}", x, step)
+
+    def say(self, sentence: str) -> None:
+        """One line above the progress bar."""
+        if self.active:
+            self.console.print(sentence, highlight=False, markup=False)
+
+
+def table(figures: Mapping[str, Mapping[str, float]], title: str) -> Table:
+    """Figures by split, one row each."""
+    out = Table(title=title, title_justify="left")
+    out.add_column("figure")
+    for split in figures:
+        out.add_column(split, justify="right")
+    for name in dict.fromkeys(name for values in figures.values() for name in values):
+        cells = [f"{values[name]:.4f}" if name in values else "" for values in figures.values()]
+        out.add_row(name, *("absent" if cell == "nan" else cell for cell in cells))
+    return out
