@@ -20,13 +20,15 @@ A benchmark is one script that plays both parts:
             harness.serve(BUILDERS[args.worker])
             return
         pythons = {'segjax': sys.executable, 'torch': args.python_torch}
-        with harness.start(__file__, pythons, args.cores) as workers:
+        with harness.start(__file__, pythons, args.cores, args.default_allocator) as workers:
             seconds = harness.compare(workers, {'case': 'nearest', 'size': 64}, args.rounds)
-            print(harness.table(('case', 'segjax ms', 'torch ms'), [...]))
+            print(harness.table(('case', 'segjax ms', 'torch ms'), rows))
+        print(harness.hardware(args.cores), harness.versions(pythons.values(), ('jax', 'torch')))
 
 `build` receives the request's keys as keyword arguments and returns a function without arguments
 that runs the work once and waits for it. A request is built once per worker and kept until another
-request is made. The module needs nothing but the standard library, so it runs in every environment.
+request is made. Torch workers set `torch.set_num_threads(int(os.environ["HARNESS_CORES"]))`. segjax
+must be installed in the interpreter that runs the script (`pip install -e .`). The module needs nothing but the standard library, so it runs in every environment.
 """
 
 import argparse
@@ -65,6 +67,12 @@ def parser(description, cores=1, rounds=5):
         default=rounds,
         help=f"rounds A B C ... C B A, two samples per worker each (default {rounds})",
     )
+    p.add_argument(
+        "--default-allocator",
+        action="store_true",
+        help="leave glibc's allocator as it is; otherwise all workers keep freed memory "
+        "(see keep_memory in benchmarks/harness.py)",
+    )
     p.add_argument("--worker", help=argparse.SUPPRESS)
     return p
 
@@ -73,8 +81,8 @@ def keep_memory():
     """Makes glibc keep freed memory instead of returning it to the kernel.
 
     XLA:CPU allocates its temporary and output buffers anew at every call; by default glibc maps
-    and unmaps blocks of this size, and every call pays for the page faults. Call before the first
-    large allocation. Does nothing where the C library is not glibc.
+    and unmaps blocks of this size, and every call pays for the page faults. Workers call it before
+    their first large allocation. Does nothing where the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -87,6 +95,8 @@ def keep_memory():
 
 def serve(build):
     """Runs a worker: answers requests on stdin with seconds per call until stdin closes."""
+    if os.environ["HARNESS_ALLOCATOR"] == "keep":
+        keep_memory()
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever libraries print stays off the pipe
     clock = time.process_time if os.environ["HARNESS_CORES"] == "1" else time.perf_counter
     current, run, repeats = None, None, 1
@@ -110,7 +120,7 @@ def _clock(run, repeats, clock):
 
 
 @contextlib.contextmanager
-def start(script, pythons, cores):
+def start(script, pythons, cores, default_allocator=False):
     """Starts `script --worker NAME` once per entry of pythons {NAME: interpreter}.
 
     All workers are pinned to the same first `cores` cores that this process may use; only one of
@@ -118,6 +128,7 @@ def start(script, pythons, cores):
     """
     allowed = set(sorted(os.sched_getaffinity(0))[:cores])
     env = os.environ | {"HARNESS_CORES": str(cores), "OMP_NUM_THREADS": str(cores)}
+    env |= {"HARNESS_ALLOCATOR": "default" if default_allocator else "keep"}
     with contextlib.ExitStack() as stack:
         yield {
             name: stack.enter_context(

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import optax
 from ml_collections import ConfigDict, config_dict
 
 from segjax import optim
@@ -95,21 +94,14 @@ def pixel_weights(record: Mapping[str, Any], w0: float) -> np.ndarray:
 
 
 def build(config: ConfigDict) -> Experiment:
-    data, facts = sources(config), card(config)
+    facts = card(config)
     problem = task(config, facts)
-    rate = optim.cosine(config.learning_rate, config.train.steps)
-    tx = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.scale_by_adam(),
-        optim.decay_weights(1e-4),
-        optim.learning_rate(optim.with_warmup(rate, 20)),
-    )
+    rate = optim.with_warmup(optim.cosine(config.learning_rate, config.train.steps), 20)
     train, evals = loader.streams(
-        data["train"].records,
-        {"val": data["val"].records},
+        sources(config),
         problem.preprocess,
         config.batch_size,
         seed=config.seed,
         num_workers=config.num_workers,
     )
-    return Experiment(problem, tx, train, evals, facts)
+    return Experiment(problem, optim.adamw(rate), train, evals, facts)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -123,6 +124,23 @@ class Checkpoints:
             ) from error
         # orbax's arrays may share memory with its cache; the training step donates its own.
         return jax.tree.map(jnp.copy, restored["state"])
+
+    def restore_variables(self, step: int) -> dict[str, Any]:
+        """What evaluation uses of one step, as numpy arrays, without knowing the optimiser."""
+        path = self.directory / str(step)
+        try:
+            items = ocp.args.Composite(
+                state=ocp.args.StandardRestore(), checksums=ocp.args.JsonRestore()
+            )
+            restored = self.manager.restore(step, args=items)
+            if checksums(restored["state"]) != restored["checksums"]:
+                raise ValueError("its contents do not match their checksums")
+        except Exception as error:
+            reason = str(error).split("\n")[0][:200]
+            raise InputError(f"The checkpoint {path} is damaged ({reason}).") from error
+        state = restored["state"]
+        params = optax.tree.get(state["opt_state"], "averaged_params", state["params"])
+        return {"params": params, **state["model_state"]}
 
     def preempted(self, step: int) -> bool:
         """Whether any process was told to stop; all processes must ask at every step."""

@@ -3,11 +3,15 @@
 import contextlib
 import ctypes
 import difflib
+import functools
 import importlib.util
+import inspect
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,10 +36,16 @@ CACHE = flags.DEFINE_string(
 )
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Parse the flags and run `main`; an `InputError` becomes its sentence and exit status 2."""
+def run(main: Callable[[], int | None], define_flags: Callable[[], None] | None = None) -> None:
+    """Parse the flags and run `main`; an `InputError` becomes its sentence and exit status 2.
 
+    `define_flags` defines the program's own: only now, so that Python may import all programs.
+    """
     keep_freed_memory()
+    if define_flags is not None:
+        define_flags()
+    for name in {CONFIG.name, CACHE.name} & {*flags.FLAGS}:  # --help tells of them as well
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
     def guarded(argv: list[str]) -> int | None:
         with sentences():
@@ -66,6 +76,8 @@ def sentences():
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parsing, with the config found beside the package and its errors in one sentence."""
     argv = list(argv)
+    if {"--help", "-help", "-h"} & {*argv}:
+        app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
     if "--config" in argv[1:-1]:  # two words: make them one
         i = argv.index("--config")
         argv[i : i + 2] = [f"--config={argv[i + 1]}"]
@@ -83,14 +95,32 @@ def parse_flags(argv: list[str]) -> list[str]:
     # The file comes first: ml_collections applies a value only to a config it has loaded.
     argv[1:] = sorted(argv[1:], key=lambda arg: not arg.startswith("--config="))
     sys.argv = argv  # where ml_collections looks for the values
-    if paths:
-        check_keys(load_config(paths[0])[1], overrides)
+    defaults = load_config(paths[-1])[1] if paths else ConfigDict()
+    check_keys(defaults, overrides)
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
     except (flags.IllegalFlagValueError, TypeError, ValueError) as error:
-        raise InputError(f"{str(error).splitlines()[0]} (in {' '.join(argv[1:])})") from error
+        reason = str(error).splitlines()[0].removeprefix("flag ").rstrip(".")
+        value = re.match(r"--config\.([\w.]+)=", reason)
+        like = f" (it is {value_of(defaults, value[1])!r} in the file)" if value else ""
+        raise InputError(f"{reason}{like}.") from error
     except flags.Error as error:
-        raise InputError(f"{error} See --help.") from error
+        raise InputError(f"{str(error).rstrip('.')}. See --help.") from error
+    for name in overrides:
+        check_elements(name, value_of(defaults, name), value_of(CONFIG.value, name))
+    return rest
+
+
+def value_of(config: Any, name: str) -> Any:
+    """The value of a dotted name."""
+    return functools.reduce(lambda values, key: values[key], name.split("."), config)
+
+
+def check_elements(name: str, before: Any, after: Any) -> None:
+    """Raise `InputError` for text in a tuple of numbers: ml_collections checks the tuple alone."""
+    texts = [[isinstance(x, str) for x in v] for v in (before, after) if isinstance(v, tuple)]
+    if len(texts) == 2 and texts[0] and {*texts[1]} - {*texts[0]}:
+        raise InputError(f"--config.{name} is {after!r}, but {before!r} in the file: other types.")
 
 
 def config_source() -> str:
@@ -112,7 +142,8 @@ def find_config(value: str) -> str:
     known = sorted(f"configs/{path.name}" for path in (ROOT / "configs").glob("[!_]*.py"))
     near = difflib.get_close_matches(name, known, 1, 0.4)
     hint = f"did you mean {near[0]}?" if near else f"the ones that ship are {', '.join(known)}."
-    raise InputError(f"There is no config {name} in {Path.cwd()} or {ROOT}; {hint}")
+    places = " or ".join(sorted({str(Path.cwd()), str(ROOT)}))
+    raise InputError(f"There is no config {name!r} in {places}; {hint}")
 
 
 def load_config(value: str, overrides: Mapping[str, Any] | None = None) -> tuple[Any, ConfigDict]:
@@ -120,9 +151,18 @@ def load_config(value: str, overrides: Mapping[str, Any] | None = None) -> tuple
 
     The module has `build(config)`; `overrides` maps dotted names to values.
     """
-    path, colon, argument = str(find_config(value)).partition(":")
+    path, colon, argument = find_config(value).partition(":")
     module = import_file(Path(path))
-    config = module.get_config(argument) if colon else module.get_config()
+    arguments = (argument,) if colon else ()
+    try:
+        inspect.signature(module.get_config).bind(*arguments)
+    except TypeError:
+        rule = "takes nothing after its name" if colon else "needs an argument, as FILE:ARGUMENT"
+        raise InputError(f"The config {path} {rule} (get_config).") from None
+    with python_errors(Path(path)):
+        config = module.get_config(*arguments)
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"get_config() of {path} must return a ConfigDict.")
     check_keys(config, overrides or {})
     with config.unlocked():
         config.update_from_flattened_dict(dict(overrides or {}))
@@ -137,18 +177,35 @@ def import_file(path: Path) -> ModuleType:
         raise InputError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # worker processes pickle its functions by this name
-    spec.loader.exec_module(module)
+    with python_errors(path):
+        spec.loader.exec_module(module)
     for name in ("get_config", "build"):
         if not hasattr(module, name):
             raise InputError(f"{path} is no config: it has no {name}().")
     return module
 
 
+@contextlib.contextmanager
+def python_errors(path: Path) -> Iterator[None]:
+    """Say in which line of the config at `path` Python found a wrong word or a missing module."""
+    try:
+        yield
+    except (SyntaxError, ImportError, NameError, AttributeError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
+        own = isinstance(error, SyntaxError) and Path(error.filename or "") == path
+        line = error.lineno if own else lines[-1] if lines else "?"
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        kind = type(error).__name__
+        raise InputError(f"The config {path} fails in line {line}: {kind}: {reason}.") from error
+
+
 def check_keys(config: ConfigDict, names: Any) -> None:
     """Raise `InputError` for a dotted name that the config lacks, suggesting the nearest."""
     known = flatten(config)
     for name in names:
-        name = name.partition("[")[0]  # an element of a tuple
+        if "[" in name:
+            raise InputError(f"--config.{name}: a tuple is set as a whole, as in 1,2,3.")
         if name not in known:
             near = difflib.get_close_matches(name, known, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}."

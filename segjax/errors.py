@@ -1,8 +1,20 @@
 """What segjax says when the user's input cannot be used."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class InputError(ValueError):
     """Input that cannot be used: one sentence that names the file or field and the fix.
 
     The command-line programs print it without a traceback; in Python it is a `ValueError`.
     """
+
+
+def choose(table: Mapping[str, T], name: str, what: str) -> T:
+    """table[name]; raises `InputError` that names the choices where `what`, a field, has another."""
+    if name not in table:
+        raise InputError(f"{what} is {name!r}; the choices are {', '.join(table)}.")
+    return table[name]

@@ -19,25 +19,28 @@ from rich.console import Console
 from segjax import checkpoint, cli, parallel, train, workdir
 from segjax.errors import InputError
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/NAME of the config.")
-EVALUATE = flags.DEFINE_bool("evaluate", False, "Evaluate the best checkpoint and stop.")
-ACCEPT = flags.DEFINE_bool(
-    "accept_changes", False, "Continue a run though values of its config have changed."
-)
-COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "host:port of process 0, where no cluster is detected."
-)
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes of the run.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+
+def define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/NAME of the config.")
+    flags.DEFINE_bool("evaluate", False, "Evaluate the best checkpoint and stop.")
+    flags.DEFINE_bool(
+        "accept_changes", False, "Continue a run though values of its config have changed."
+    )
+    flags.DEFINE_string(
+        "coordinator", None, "host:port of process 0, where no cluster is detected."
+    )
+    flags.DEFINE_integer("num_processes", None, "Number of processes of the run.", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
 
 
 def main() -> int:
+    given = flags.FLAGS
     if not cli.CONFIG.value:
         raise InputError("Say what to train, such as --config=configs/unet.py; see --help.")
-    parallel.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    parallel.initialize(given.coordinator, given.num_processes, given.process_id)
     source = cli.config_source()
-    path = Path(WORKDIR.value or Path("runs") / Path(source.partition(":")[0]).stem)
-    return run(source, cli.CONFIG.value, path, EVALUATE.value, ACCEPT.value)
+    path = Path(given.workdir or Path("runs") / Path(source.partition(":")[0]).stem)
+    return run(source, cli.CONFIG.value, path, given.evaluate, given.accept_changes)
 
 
 def run(
@@ -46,12 +49,17 @@ def run(
     """Train the config's experiment in the workdir and show its figures; the exit status."""
     console = Console()
     module, _ = cli.load_config(source)
-    workdir.prepare(path, cli.plain_values(config), source, accept_changes)
+    values = cli.plain_values(config)
+    workdir.prepare(path, values, source, accept_changes)
     mesh = parallel.data_mesh()
     parallel.check_batch_size(config.batch_size, mesh)
     experiment = module.build(config)
+    if jax.process_index() == 0:
+        workdir.record(path, values, source, experiment.card)
     settings = config.train.to_dict()
-    report = workdir.Report(path, steps=settings["steps"], log_every=config.log_every, console=console)
+    report = workdir.Report(
+        path, steps=settings["steps"], log_every=config.log_every, console=console
+    )
     checkpoints = checkpoint.Checkpoints(path / "checkpoints", config.best, say=report.say)
     try:
         with report:
@@ -74,4 +82,4 @@ def run(
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, define_flags)

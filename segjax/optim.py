@@ -129,6 +129,18 @@ def freeze(tx: optax.GradientTransformation, patterns: Sequence[str]) -> Any:
     return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, labels)
 
 
+def adamw(
+    rate: optax.ScalarOrSchedule, decay: float = 1e-4, clip: float = 1.0
+) -> optax.GradientTransformation:
+    """AdamW (Loshchilov and Hutter 2019) after clipping the gradient's norm; biases do not decay."""
+    return optax.chain(
+        optax.clip_by_global_norm(clip),
+        optax.scale_by_adam(),
+        decay_weights(decay),
+        learning_rate(rate),
+    )
+
+
 class EmaState(NamedTuple):
     averaged_params: Any  # `TrainState.eval_variables` looks for this name
 

@@ -56,6 +56,11 @@ def sharded(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """The arrays on every device of the mesh; every process must hold the same."""
+    return jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree)
+
+
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     """Raise `InputError` unless the global batch divides over the devices of the mesh."""
     if batch_size % mesh.size:

@@ -82,7 +82,7 @@ def train_step(
     key = jax.random.fold_in(state.rng, state.step)
     grad = jax.value_and_grad(experiment.task.loss, has_aux=True)
     (loss, (model_state, scalars)), grads = grad(state.params, state.model_state, batch, key)
-    grad_norm = optax.global_norm(grads)
+    grad_norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     updates, opt_state = experiment.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -170,7 +170,7 @@ def fit(
             batch = next(batches)
         report.say(f"Resuming from step {start} of {steps}.")
     else:
-        state = jax.device_put(init_state(experiment, batch, seed), parallel.replicated(mesh))
+        state = parallel.replicate(init_state(experiment, batch, seed), mesh)
 
     step_fn = jit_train_step(experiment, mesh, skip_nonfinite=nonfinite == "skip")
     eval_step = jit_eval_step(experiment.task, mesh)

@@ -35,7 +35,7 @@ PACKAGES = ("segjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gra
 
 
 def prepare(path: Path, config: Mapping[str, Any], source: str, accept_changes: bool) -> None:
-    """Create the workdir or check that it belongs to this config; record this start.
+    """Create the workdir or check that it belongs to this config.
 
     `config` is nested plain values, `source` the file they configure. Raises `InputError` if the
     folder cannot be written, or holds a run of other values and the change is not accepted.
@@ -48,9 +48,7 @@ def prepare(path: Path, config: Mapping[str, Any], source: str, accept_changes: 
         raise InputError(
             f"The workdir {path} cannot be written ({error.strerror}): choose another --workdir."
         ) from error
-    saved = path / "config.json"
-    values = {"config_file": source, "values": config}
-    if saved.exists():
+    if (path / "config.json").exists():
         before = read_config(path)
         changes = list_changes(before["values"], config)
         if changes and not accept_changes:
@@ -58,13 +56,18 @@ def prepare(path: Path, config: Mapping[str, Any], source: str, accept_changes: 
                 f"The workdir {path} holds a run of another config ({'; '.join(changes)}). Choose "
                 "another --workdir, or continue that run with the new values by --accept_changes."
             )
-    write_json(saved, values)
+
+
+def record(path: Path, config: Mapping[str, Any], source: str, card: Mapping[str, Any]) -> None:
+    """Write what the run is and how it was started."""
+    values = {"config_file": source, "values": config, "card": card}
+    write_json(path / "config.json", values)
     with open(path / "runs.jsonl", "a") as file:
-        file.write(json.dumps(describe_start()) + "\n")
+        file.write(json.dumps({**describe_start(), "values": config}) + "\n")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The `config.json` of a workdir: {'config_file': ..., 'values': ...}."""
+    """The `config.json` of a workdir: config_file, values and card (`Experiment.card`)."""
     try:
         return json.loads((path / "config.json").read_text())
     except FileNotFoundError:

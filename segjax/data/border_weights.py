@@ -17,8 +17,10 @@ def two_nearest_distances(instances: np.ndarray) -> tuple[np.ndarray, np.ndarray
     d2 = np.full(instances.shape, np.inf, np.float32)
     if not instances.any():
         return d2.copy(), d2
-    d1, (y, x) = ndimage.distance_transform_edt(instances == 0, return_indices=True)
-    nearest = instances[y, x]
+    closest = ndimage.distance_transform_edt(
+        instances == 0, return_distances=False, return_indices=True
+    )
+    nearest = instances[tuple(np.asarray(closest))]
     # Two numbers differ in some bit: the nearest other instance is the closest of those, over the
     # bits, that differ from the pixel's own in that bit. Two transforms a bit, not one an instance.
     for bit in range(int(instances.max()).bit_length()):
@@ -28,13 +30,13 @@ def two_nearest_distances(instances: np.ndarray) -> tuple[np.ndarray, np.ndarray
             group = (instances != 0) & (bits == value)
             if group.any():
                 np.minimum(d2, _distance(group), out=d2, where=own != value)
-    return d1.astype(np.float32), d2
+    return _distance(instances != 0), d2
 
 
 def _distance(mask):
     """Exact distance to the nearest pixel of a mask."""
     if max(mask.shape) > 2048:  # OpenCV's float32 squares of coordinates stop being exact
-        return ndimage.distance_transform_edt(~mask)
+        return np.asarray(ndimage.distance_transform_edt(~mask), np.float32)
     return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
@@ -76,8 +78,7 @@ def border_weights(
     d1, d2 = two_nearest_distances(instances)
     background = instances == 0
     border = w0 * np.exp(-np.square(d1 + d2) / (2 * sigma**2))
-    weights = np.where(background, border, 0)
     share = background.mean()
-    if class_balance and 0 < share < 1:
-        return np.float32(weights + np.where(background, 0.5 / share, 0.5 / (1 - share)))
-    return np.float32(weights + 1)
+    balanced = class_balance and 0 < share < 1
+    of_cells, of_background = (0.5 / (1 - share), 0.5 / share) if balanced else (1, 1)
+    return np.where(background, of_background + border, of_cells).astype(np.float32)

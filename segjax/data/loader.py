@@ -11,6 +11,8 @@ import grain
 import jax
 import numpy as np
 
+from segjax.data.source import Source
+
 Preprocess = Callable[[Any, np.random.Generator, bool], dict[str, np.ndarray]]
 
 
@@ -31,7 +33,8 @@ def train_batches(
     `preprocess` is slow in Python, and need it to be picklable.
     """
     load = _Load(preprocess, train=True)
-    dataset = grain.MapDataset.source(records).seed(seed).shuffle().repeat().random_map(load)
+    epochs = (1 << 62) // len(records)  # without end, yet short enough for len()
+    dataset = grain.MapDataset.source(records).seed(seed).shuffle().repeat(epochs).random_map(load)
     dataset = _share(dataset, batch_size)[start:]
     return iter(_ahead(dataset, num_workers))
 
@@ -49,21 +52,27 @@ def eval_batches(
 
 
 def streams(
-    train: Sequence[Any],
-    evals: Mapping[str, Sequence[Any]],
+    sources: Mapping[str, Source],
     preprocess: Preprocess,
     batch_size: int,
     *,
     seed: int,
     num_workers: int = 0,
 ) -> tuple[Callable[[int], Iterator[Any]], dict[str, Callable[[], Iterator[Any]]]]:
-    """The `train` and `evals` of a `core.Experiment` over records."""
-    make = functools.partial(train_batches, train, preprocess, batch_size, seed=seed)
-    passes = {
-        split: functools.partial(eval_batches, records, preprocess, batch_size)
-        for split, records in evals.items()
+    """The `train` and `evals` of a `core.Experiment`: 'train' is trained on, the others evaluated."""
+
+    def train(start: int) -> Iterator[Any]:
+        records = sources["train"].records
+        return train_batches(
+            records, preprocess, batch_size, seed=seed, start=start, num_workers=num_workers
+        )
+
+    evals = {
+        split: functools.partial(eval_batches, source.records, preprocess, batch_size)
+        for split, source in sources.items()
+        if split != "train"
     }
-    return lambda start: make(start=start, num_workers=num_workers), passes
+    return train, evals
 
 
 def _share(dataset: grain.MapDataset, batch_size: int) -> grain.MapDataset:

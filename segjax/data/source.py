@@ -49,6 +49,8 @@ class Source(NamedTuple):
 class Records(Sequence):
     """The examples of one split of a prepared tfds directory, opened when first read.
 
+    A record that `convert` leaves without a name gets one from the split and its index.
+
     Data loaders send it to their worker processes: only the path, the split and the (module-level)
     function travel, every process opens the files itself.
     """
@@ -68,7 +70,7 @@ class Records(Sequence):
         i, n = index.__index__(), len(self)
         if not -n <= i < n:
             raise IndexError(f"record {i} of {n}")
-        return self.convert(self._source[i % n])
+        return {"name": f"{self.split}_{i % n:06d}"} | self.convert(self._source[i % n])
 
     def __getstate__(self) -> dict:
         return {k: v for k, v in self.__dict__.items() if k != "_source"}
@@ -163,26 +165,24 @@ def prepare(
     Raises:
       InputError: if the set needs `manual_dir` and there is no such folder.
     """
-    with quiet() if hide else contextlib.nullcontext():
+    with quiet():
         builder = make_builder()
-        if builder.data_path.exists():
-            return builder
-        if manual_dir is not None and not manual_dir.is_dir():
-            raise InputError(
-                f"{manual_dir} is not a folder. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-            )
-        where = f"{builder.info.full_name} (once) in {builder.data_dir}"
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"Preparing {where}")
-        try:
-            builder.download_and_prepare(
-                file_format="array_record",
-                download_config=tfds.download.DownloadConfig(
-                    manual_dir=None if manual_dir is None else str(manual_dir)
-                ),
-            )
-        except OSError:
-            if not builder.data_path.exists():  # not because another process was faster
-                raise
+    if builder.data_path.exists():
+        return builder
+    if manual_dir is not None and not (manual_dir.is_dir() and any(manual_dir.iterdir())):
+        raise InputError(
+            f"{manual_dir} is empty or no folder. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+        )
+    where = f"{builder.info.full_name} (once) in {builder.data_dir}"
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"Preparing {where}")
+    config = tfds.download.DownloadConfig(manual_dir=str(manual_dir) if manual_dir else None)
+    try:
+        with quiet() if hide else contextlib.nullcontext():
+            builder.download_and_prepare(file_format="array_record", download_config=config)
+    except OSError:
+        if not builder.data_path.exists():  # not because another process was faster
+            raise
+    with quiet():
         return make_builder()
 
 

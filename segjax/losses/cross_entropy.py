@@ -47,12 +47,13 @@ def binary_cross_entropy(
     """Sigmoid cross-entropy in float32, the mean over the valid pixels; exactly 0 without any.
 
     logits, labels (bool, integer or a probability in [0, 1]), valid and weight have one shape; the
-    weight counts as in `cross_entropy`. max(z, 0) - z t + log(1 + exp(-|z|)), finite for every z.
+    weight counts as in `cross_entropy`. t softplus(-z) + (1 - t) softplus(z), finite for every z.
     """
     chex.assert_equal_shape([logits, labels])
     z = _excluded_as(0, logits.astype(jnp.float32), valid)
     t = _excluded_as(0, labels.astype(jnp.float32), valid)
-    terms = jax.nn.relu(z) - z * t + jnp.log1p(jnp.exp(-jnp.abs(z)))
+    # max(z, 0) - z t + log(1 + exp(-|z|)) is the same number, but its gradient is wrong at z = 0.
+    terms = t * jax.nn.softplus(-z) + (1 - t) * jax.nn.softplus(z)
     return _weighted_mean(terms, valid, weight)
 
 

@@ -14,9 +14,9 @@ from segjax.metrics import Metric
 def boundary_band(labels: jax.Array, width: int) -> jax.Array:
     """Pixels at most `width` pixels inside the outline of their region: [B, H, W] int -> bool.
 
-    Labels are at least 0. A pixel is in the band where the square of 2*width+1 pixels about it holds another label or
-    leaves the image: what `width` erosions by a 3x3 square take from each region's mask. Cheng et
-    al. 2021 (arXiv:2103.16562), section 3; the square is that of their code.
+    Labels are at least 0. A pixel is in the band where the square of 2*width+1 pixels about it
+    holds another label or leaves the image: what `width` erosions by a 3x3 square take from each
+    region's mask. Cheng et al. 2021 (arXiv:2103.16562); the square is their code's.
     """
     chex.assert_rank(labels, 3)
     chex.assert_type(labels, int)
@@ -45,7 +45,7 @@ def boundary_iou(num_classes: int, width: int | None = None) -> Metric:
     'boundary_iou', the mean over classes of the bands' intersection over union, both summed over
     the split; classes without a band in either are no part of it, NaN where no class has one.
     Pixels where valid is False, or the label lies outside [0, num_classes), are in no band and end
-    a region as the image's border does. Cheng et al. 2021 (arXiv:2103.16562), equation 2.
+    a region as the image's border does. Cheng et al. 2021 (arXiv:2103.16562), Boundary IoU.
     """
 
     def stats(preds, batch, valid):

@@ -1,7 +1,7 @@
 """Pixel error, V_rand and V_info of neuron membranes, as the ISBI 2012 challenge scores them.
 
-Definitions: Arganda-Carreras et al. 2015 (Frontiers in Neuroanatomy 9:142), "Metrics". Where the
-paper leaves a choice, the challenge's own evaluation decides (Fiji's Trainable Weka Segmentation,
+Definitions: Arganda-Carreras et al. 2015 (Frontiers in Neuroanatomy 9:142). Where the paper leaves
+a choice, the challenge's own evaluation decides (Fiji's Trainable Weka Segmentation,
 `getMaximalVRandAfterThinning` and `getMaximalVInfoAfterThinning`): cells are 4-connected; the
 proposal's membranes are thinned to dams by a watershed, the truth's are not; pixels that are
 membrane in the truth do not count; a proposed membrane pixel inside a true cell is a segment of its
@@ -24,7 +24,9 @@ THRESHOLDS = (*(step / 10 for step in range(10)), float(np.nextafter(1.0, 0.0)))
 def segments(mask: np.ndarray) -> np.ndarray:
     """Numbers the 4-connected components of a mask [H, W] from 1; 0 outside, int32 [H, W]."""
     chex.assert_rank(mask, 2)
-    return scipy.ndimage.label(mask)[0]
+    labels = np.zeros(mask.shape, np.int32)
+    scipy.ndimage.label(mask, output=labels)
+    return labels
 
 
 def thin_borders(labels: np.ndarray) -> np.ndarray:
@@ -82,7 +84,7 @@ def v_rand(truth: np.ndarray, proposed: np.ndarray, alpha: float = 0.5) -> float
 
     sum p_ij^2 / (alpha sum s_i^2 + (1 - alpha) sum t_j^2) over the pixels with truth > 0; proposed
     0 is a segment per pixel. alpha 0 is the split score, 1 the merge score, 0.5 the challenge's F
-    score. NaN where the truth has no segment. Arganda-Carreras et al. 2015, "Rand F-score".
+    score. NaN where the truth has no segment. Arganda-Carreras et al. 2015, V^Rand.
     """
     t, s, pairs = (np.sum(np.square(counts)) for counts in _counts(truth, proposed))
     return float(pairs / (alpha * s + (1 - alpha) * t)) if t else float("nan")
@@ -95,7 +97,7 @@ def v_info(truth: np.ndarray, proposed: np.ndarray, alpha: float = 0.5) -> float
     segment per pixel. alpha 0 is the split score, 1 the merge score, 0.5 the challenge's F score.
     NaN where the truth has no segment. Where the denominator vanishes there is nothing to tell
     apart and the score is 1; the challenge's code says 0 for one cell proposed as itself.
-    Arganda-Carreras et al. 2015, "Information theoretic F-score".
+    Arganda-Carreras et al. 2015, V^info.
     """
     counts = _counts(truth, proposed)
     n = counts[0].sum()

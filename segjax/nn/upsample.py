@@ -13,12 +13,13 @@ and for the interpolations it gives the same result as after.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 
 from segjax.errors import InputError
 from segjax.nn.initializers import he_normal
@@ -27,7 +28,7 @@ from segjax.ops import pixel_shuffle, pooling, resize
 from segjax.ops.convolution import conv_transpose
 
 Switches = pooling.Switches
-Size = Sequence[int]
+Size = tuple[int, int]
 Initializer = Callable[..., jax.Array]
 
 
@@ -52,7 +53,7 @@ class Bilinear(nn.Module):
     features: int
     factor: int = 2
     dtype: Any = None
-    convention: str = "half-pixel"
+    convention: Literal["half-pixel", "corner-aligned", "legacy"] = "half-pixel"
 
     @nn.compact
     def __call__(
@@ -136,25 +137,23 @@ class TransposedConv(nn.Module):
     def __call__(
         self, x: jax.Array, switches: Switches | None = None, size: Size | None = None
     ) -> jax.Array:
-        k = self.kernel_size or self.factor
-        padding = self.padding
-        if padding is None:
-            padding = max(0, (k - self.factor + 1) // 2)
-        least = [(n - 1) * self.factor - 2 * padding + k for n in x.shape[1:3]]
+        k, stride, pad = self.kernel_size or self.factor, self.factor, self.padding
+        if pad is None:
+            pad = max(0, (k - stride + 1) // 2)
+        least = [(n - 1) * stride - 2 * pad + k for n in x.shape[1:3]]
         if size is None and self.output_padding is not None:
-            target = [n + self.output_padding for n in least]
+            target = (least[0] + self.output_padding, least[1] + self.output_padding)
         else:
-            target = _target(x, self.factor, size)
+            target = _target(x, stride, size)
         extra = (target[0] - least[0], target[1] - least[1])
-        if min(extra) < 0 or max(extra) >= self.factor:
+        if min(extra) < 0 or max(extra) >= stride:
             raise _unreachable(self, x, target)
         kernel = self.param("kernel", self.kernel_init, (k, k, x.shape[-1], self.features))
-        bias = (
-            self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
-        )
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = conv_transpose(x, kernel, (self.factor, self.factor), ((padding, padding),) * 2, extra)
-        return y if bias is None else y + bias
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+        y = conv_transpose(x, kernel, (stride, stride), ((pad, pad), (pad, pad)), extra)
+        if self.use_bias:
+            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
+        return y
 
 
 class SubPixel(nn.Module):
@@ -244,8 +243,10 @@ def _project(x, features, dtype):
     return x if dtype is None else x.astype(dtype)
 
 
-def _target(x, factor, size):
-    return (factor * x.shape[1], factor * x.shape[2]) if size is None else tuple(size)
+def _target(x: jax.Array, factor: int, size: Size | None) -> Size:
+    if size is None:
+        return factor * x.shape[1], factor * x.shape[2]
+    return size[0], size[1]
 
 
 def _unreachable(module, x, size):

@@ -291,32 +291,34 @@ def _clipped(geometry, x, w):
 def _has_row_products(geometry, w_shape):
     kh, kw, cin, _ = w_shape
     return (
-        geometry.groups == 1 and geometry.strides == (1, 1) and 1 < kh <= 3 and kw <= 3 and cin > 8
+        geometry.groups == 1 and geometry.strides == (1, 1)
     )
 
 
 def _row_products(geometry, x, g, w_shape):
     """Weight gradient at stride 1: one product a kernel row, of shifted rows and shifted columns.
 
-    dw[i, j] = sum over output pixels q of x[q + dilation * (i, j) - padding] * g[q]. Shift x by rows
-    and g by columns, so that the copies are kh + kw images instead of kh * kw.
+    dw[i, j] = sum over output pixels q of x[q + dilation * (i, j) - padding] * g[q]. One of the two
+    is shifted by rows and the other, that with more channels, by columns: kh + kw copies instead
+    of kh * kw.
     """
     kh, kw, cin, cout = w_shape
-    (top, _), (left, _) = geometry.padding
-    dh, dw = geometry.dilation
-    h, wd = g.shape[1], x.shape[2]
+    x_first = cin <= cout
+    few, many = (x, g) if x_first else (g, x)
+    height, width = many.shape[1], few.shape[2]
 
-    def rows(i):  # of x, as the outputs see them through kernel row i
-        low = top - i * dh
-        return _pad(x, ((low, h - x.shape[1] - low), (0, 0)))
+    def shifted(image, axis, tap, size):
+        # Inputs move against the tap to meet their outputs, outputs with it to meet their inputs.
+        low = geometry.padding[axis][0] - tap * geometry.dilation[axis]
+        low = low if image is x else -low
+        pads = [(0, 0), (0, 0)]
+        pads[axis] = (low, size - image.shape[1 + axis] - low)
+        return _pad(image, pads)
 
-    def cols(j):  # of g, as the inputs see them through kernel column j
-        low = j * dw - left
-        return _pad(g, ((0, 0), (low, wd - g.shape[2] - low)))
-
-    right = jnp.concatenate([cols(j) for j in range(kw)], axis=-1)
-    dw_rows = [_outer(rows(i), right).reshape(cin, kw, cout) for i in range(kh)]
-    return jnp.stack(dw_rows).transpose(0, 2, 1, 3)
+    columns = jnp.concatenate([shifted(many, 1, j, width) for j in range(kw)], axis=-1)
+    dw = jnp.stack([_outer(shifted(few, 0, i, height), columns) for i in range(kh)])
+    dw = dw.reshape(kh, few.shape[-1], kw, many.shape[-1])  # [row, few, column, many]
+    return dw.transpose((0, 2, 1, 3) if x_first else (0, 2, 3, 1))
 
 
 def _outer(a, b):

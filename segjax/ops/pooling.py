@@ -1,12 +1,11 @@
 """Max and average pooling with torch's geometry, max-pool switches and unpooling.
 
-Where windows do not overlap, max pooling is a running maximum over the kh*kw strided slices of the
-input that also keeps which slice won (uint8, first maximum in row-major order). That index, the
-switch, is all that the gradient and the unpooling need: both put values back with a select, which
-is several times faster than XLA's select-and-scatter.
+Max pooling with small windows is a running maximum over the kh*kw strided slices of the input that
+also keeps which slice won (uint8, first maximum in row-major order). That index is all that the
+gradient and the unpooling need. Both put values back with selects, which is many times faster than
+XLA's select-and-scatter, and the gradient need not keep the input.
 """
 
-import functools
 import itertools
 from typing import NamedTuple
 
@@ -89,8 +88,10 @@ def max_pool_with_switches(
     in row-major order wins. Zeiler and Fergus 2014, section 2.1; SegNet, arXiv:1511.00561.
     """
     chex.assert_rank(x, 4)
+    if window[0] * window[1] > 255:
+        raise InputError(f"Switches are uint8 and cannot index {window}: use a smaller window.")
     y, index = _pool(x, _geometry(x, window, window, _NONE, ceil_mode))
-    return y, Switches(index, window, x.shape[1:3])
+    return y, Switches(index, window, (x.shape[1], x.shape[2]))
 
 
 def max_unpool(y: jax.Array, switches: Switches) -> jax.Array:
@@ -101,8 +102,8 @@ def max_unpool(y: jax.Array, switches: Switches) -> jax.Array:
     chex.assert_rank(y, 4)
     chex.assert_equal_shape([y, switches.index])
     window, size, pooled = switches.window, switches.size, y.shape[1:3]
-    rest = tuple((0, k * m - n) for k, m, n in zip(window, pooled, size, strict=True))
-    return _place(y, switches.index, _Geometry(window, window, rest, size))
+    rest = [(0, k * m - n) for k, m, n in zip(window, pooled, size, strict=True)]
+    return _place(y, switches.index, _Geometry(window, window, (rest[0], rest[1]), size))
 
 
 class _Geometry(NamedTuple):
@@ -123,11 +124,10 @@ def _geometry(x, window, stride, padding, ceil_mode):
         out = (n + before + after - k + (s - 1 if ceil_mode else 0)) // s + 1
         out -= (out - 1) * s >= n + before  # a window must start inside the image
         exact.append((before, (out - 1) * s + k - n - before))
-    return _Geometry(tuple(window), tuple(stride), tuple(exact), x.shape[1:3])
+    return _Geometry(window, stride, (exact[0], exact[1]), (x.shape[1], x.shape[2]))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _pool(x, geometry):
+def _maxima(x: jax.Array, geometry: _Geometry) -> tuple[jax.Array, jax.Array]:
     """Maxima [B, h, w, C] and their positions."""
     reads = _reads(x, geometry, _lowest(x.dtype))
     best = next(reads)
@@ -135,38 +135,36 @@ def _pool(x, geometry):
     for k, read in enumerate(reads, 1):
         index = jnp.where(read > best, jnp.uint8(k), index)  # strict: the first maximum stays
         best = jnp.maximum(best, read)
-    return best, index
+    # The remainder changes nothing, but XLA:CPU repeats no division: without it the gradient would
+    # find the maximum anew for each of the pixels that a window covers.
+    return best, lax.rem(index, jnp.uint8(255))
 
 
-def _pool_forward(x, geometry):
+def _maxima_forward(x, geometry):
     y, index = _pool(x, geometry)
     return (y, index), index
 
 
-def _pool_backward(geometry, index, gradients):
-    return (_place(gradients[0], index, geometry),)
+_pool = jax.custom_vjp(_maxima, nondiff_argnums=(1,))
+_pool.defvjp(_maxima_forward, lambda geometry, index, g: (_place(g[0], index, geometry),))
 
 
-_pool.defvjp(_pool_forward, _pool_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _place(y, index, geometry):
+def _spread(y: jax.Array, index: jax.Array, geometry: _Geometry) -> jax.Array:
     """Adds each value of y [B, h, w, C] to zeros [B, H, W, C] at its position."""
     (kh, kw), (sh, sw) = geometry.window, geometry.stride
     b, h, w, c = y.shape
     # Cut the image into blocks of one stride. The windows that reach into a block start in that
     # block, or a few blocks further up or left: (up, left) goes through them.
     more_h, more_w = (kh - 1) // sh, (kw - 1) // sw
+    around = ((0, 0), (more_h, more_h), (more_w, more_w), (0, 0))
+    y, index = jnp.pad(y, around), jnp.pad(index, around)
     x = jnp.zeros((), y.dtype)
     for up, left in itertools.product(range(more_h + 1), range(more_w + 1)):
         rows, columns = up * sh + np.arange(sh)[:, None], left * sw + np.arange(sw)
         position = np.where((rows < kh) & (columns < kw), rows * kw + columns, 255)
-        pads = ((0, 0), (up, more_h - up), (left, more_w - left), (0, 0))
-        hit = (
-            jnp.pad(index, pads)[:, :, None, :, None] == position.astype(np.uint8)[:, None, :, None]
-        )
-        x += jnp.where(hit, jnp.pad(y, pads)[:, :, None, :, None], 0)
+        top, first = more_h - up, more_w - left
+        window = np.s_[:, top : top + h + more_h, None, first : first + w + more_w, None]
+        x += jnp.where(index[window] == position.astype(np.uint8)[:, None, :, None], y[window], 0)
     x = x.reshape(b, (h + more_h) * sh, (w + more_w) * sw, c)
     (top, _), (left, _) = geometry.padding
     height, width = geometry.size
@@ -174,11 +172,8 @@ def _place(y, index, geometry):
     return lax.pad(x, np.zeros((), x.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
 
 
-def _place_forward(y, index, geometry):
-    return _place(y, index, geometry), index
-
-
-def _place_backward(geometry, index, g):
+def _collect(geometry, index, g):
+    """Reads [B, H, W, C] at the positions: the adjoint of _spread."""
     reads = _reads(g, geometry, np.zeros((), g.dtype))
     y = next(reads)
     for k, read in enumerate(reads, 1):
@@ -186,7 +181,8 @@ def _place_backward(geometry, index, g):
     return y, None
 
 
-_place.defvjp(_place_forward, _place_backward)
+_place = jax.custom_vjp(_spread, nondiff_argnums=(2,))
+_place.defvjp(lambda y, index, geometry: (_place(y, index, geometry), index), _collect)
 
 
 def _reads(x, geometry, fill):

@@ -75,33 +75,26 @@ def _resize(x, size, rule):
     return y.astype(x.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def _resize_axis(x, axis, n, out, rule):
+def _take(x: jax.Array, axis: int, n: int, out: int, rule: str) -> jax.Array:
     return _weighted_take(x, axis, *_table(n, out, rule))
 
 
-def _forward(x, axis, n, out, rule):
-    return _resize_axis(x, axis, n, out, rule), None
-
-
-def _backward(axis, n, out, rule, _, g):
+def _take_gradient(axis, n, out, rule, _, g):
     return (_weighted_take(g, axis, *_transposed_table(n, out, rule)),)
 
 
-_resize_axis.defvjp(_forward, _backward)
+_resize_axis = jax.custom_vjp(_take, nondiff_argnums=(1, 2, 3, 4))
+_resize_axis.defvjp(lambda x, *static: (_resize_axis(x, *static), None), _take_gradient)
 
 
 def _weighted_take(x, axis, taps, weights):
     """Sum over k of weights[:, k] * x[taps[:, k]] along one axis of [B, h, w, C]."""
-    total = 0
-    for k in range(taps.shape[1]):
-        read = jnp.take(x, taps[:, k], axis, mode="clip")
-        if (weights[:, k] != 1).any():
-            read *= jnp.asarray(
-                weights[:, k].reshape((-1, 1, 1) if axis == 1 else (-1, 1)), x.dtype
-            )
-        total = read if k == 0 else total + read
-    return total
+    shape = (-1, 1, 1) if axis == 1 else (-1, 1)
+    reads = [jnp.take(x, column, axis, mode="clip") for column in taps.T]
+    for k, column in enumerate(weights.T):
+        if (column != 1).any():
+            reads[k] *= jnp.asarray(column.reshape(shape), x.dtype)
+    return functools.reduce(jnp.add, reads)
 
 
 @functools.cache

@@ -23,9 +23,13 @@ class Model(Protocol):
         """The smallest legal side of an input whose output covers `output` pixels."""
         ...
 
+    def output_size(self, size: int) -> int:
+        """The side of the output for a legal side of the input."""
+        ...
+
 
 def semantic(
-    model: Any,
+    model: Model,
     num_classes: int,
     *,
     metrics: Sequence[Metric],
@@ -103,11 +107,12 @@ def semantic(
         return value, (new_state, {"accuracy": right / jnp.maximum(jnp.sum(valid), 1)})
 
     def predict(variables: Variables, batch: Batch) -> Preds:
+        # What is wanted is the size of the label; an image larger than that brings context along.
         image = standardise(batch["image"])
-        height, width = image.shape[1:3]
-        image = mirror_to(image, (model.input_size(height), model.input_size(width)))
-        logits = model.apply(variables, image, train=False)["logits"]
-        logits = centre(logits, (height, width))
+        wanted = batch["label"].shape[1:3]
+        sides = [input_side(model, *pair) for pair in zip(image.shape[1:3], wanted, strict=True)]
+        image = mirror_to(centre(image, sides), sides)
+        logits = centre(model.apply(variables, image, train=False)["logits"], wanted)
         prob = jax.nn.softmax(logits, axis=-1)
         return {"logits": logits, "prob": prob, "label": jnp.argmax(logits, axis=-1)}
 
@@ -126,13 +131,14 @@ def semantic(
         return figures
 
     def visualise(preds: Preds, batch: Batch) -> dict[str, np.ndarray]:
-        labels, predictions = np.asarray(batch["label"]), np.asarray(preds["label"])
         shown = np.asarray(batch["valid"])
+        image, labels = np.asarray(batch["image"])[shown], np.asarray(batch["label"])[shown]
+        predictions = np.asarray(preds["label"])[shown]
         return {
-            "image": visualize.to_rgb(np.asarray(batch["image"]))[shown],
-            "truth": visualize.colour_labels(labels, colours)[shown],
-            "prediction": visualize.colour_labels(predictions, colours)[shown],
-            "error": visualize.errors(labels, predictions, valid_pixels(batch))[shown],
+            "image": visualize.to_rgb(image),
+            "truth": visualize.colour_labels(labels, colours),
+            "prediction": visualize.colour_labels(predictions, colours),
+            "error": visualize.errors(labels, predictions, labels != ignore),
         }
 
     return Task(preprocess, init, loss, predict, stats, summarise, visualise)
@@ -161,13 +167,23 @@ def crop_or_fill(
     return {name: fit(name, x) for name, x in example.items()}
 
 
-def centre(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """The middle of [B, H, W, ...] at `size` (height, width)."""
+def centre(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    """The middle of [B, H, W, ...] at `size` (height, width), as far as it is larger."""
     top, left = (x.shape[1] - size[0]) // 2, (x.shape[2] - size[1]) // 2
-    return x[:, top : top + size[0], left : left + size[1]]
+    return x[:, max(top, 0) :, max(left, 0) :][:, : size[0], : size[1]]
 
 
-def mirror_to(image: jax.Array, size: tuple[int, int]) -> jax.Array:
+def input_side(model: Model, available: int, wanted: int) -> int:
+    """The largest legal input side within `available` whose output covers `wanted` pixels.
+
+    Where none does, the smallest one that does.
+    """
+    smallest = model.input_size(wanted)
+    legal = (n for n in range(available, smallest, -1) if model.input_size(model.output_size(n)) == n)
+    return next(legal, smallest)
+
+
+def mirror_to(image: jax.Array, size: Sequence[int]) -> jax.Array:
     """[B, H, W, C] with mirrored borders around it up to `size`."""
     rows, cols = size[0] - image.shape[1], size[1] - image.shape[2]
     pads = ((0, 0), (rows // 2, rows - rows // 2), (cols // 2, cols - cols // 2), (0, 0))

@@ -30,7 +30,7 @@ def test_sample_equals_scipy(order, number, outside, mode, h, w):
     def check(seed):
         rng = np.random.default_rng(seed)
         image = rng.normal(size=(h, w)).astype(np.float32)
-        # Up to two image sizes outside, and some at whole pixels, on the border among them.
+        # Up to two image sizes outside, and some at whole pixels, the border among them.
         coordinates = rng.uniform(-2, 3, (2, 5, 6)) * np.array([h, w])[:, None, None]
         coordinates[:, 0] = np.round(coordinates[:, 0])
         coordinates = coordinates.astype(np.float32)
@@ -49,6 +49,12 @@ def test_constant_fades_over_one_pixel_beyond_the_border():
     np.testing.assert_array_equal(sample(image, coordinates)[0], [0, 2, 4, 8, 8, 6, 0])
     nearest = sample(image, coordinates, "nearest")[0]
     np.testing.assert_array_equal(nearest, [0, 0, 8, 8, 8, 8, 0])  # -0.5 rounds up, into it
+
+
+def test_halves_round_up():
+    rows = np.array([[-0.5, 0.5, 1.5, 2.5]], np.float32)
+    out = sample(np.arange(3.0)[:, None] + 5, np.stack([rows, 0 * rows]), "nearest")
+    np.testing.assert_array_equal(out[0], [5, 6, 7, 0])
 
 
 def test_sample_keeps_channels_and_integers():

@@ -1,0 +1,106 @@
+"""U-Net with padded convolutions on the ISBI 2012 EM challenge, sized for two CPU cores.
+
+    python -m segjax.main --config=configs/unet_isbi.py --config.manual_dir=isbi_em
+
+24 sections train, the last 6 validate. `manual_dir` is the folder with the challenge's files; it is
+read once.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict, config_dict
+
+from segjax import optim
+from segjax.core import Experiment, Task
+from segjax.data import augment, isbi_em, loader
+from segjax.data.border_weights import border_weights
+from segjax.data.source import Source
+from segjax.metrics.confusion import confusion
+from segjax.metrics.em import em_scores
+from segjax.models.unet import UNet
+from segjax.nn.layers import BatchNorm
+from segjax.tasks.semantic import semantic
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 4
+    config.learning_rate = 2e-3
+    config.border_weight = 2.0
+    config.width = 16
+    config.crop = (256, 256)
+    config.best = "v_rand"
+    config.log_every = 20
+    config.data_dir = config_dict.placeholder(str)  # where tfds keeps data sets
+    config.manual_dir = config_dict.placeholder(str)  # where the challenge's files are
+    config.num_workers = 0
+    config.train = ConfigDict({"steps": 900, "eval_every": 300})
+    return config
+
+
+def sources(config: ConfigDict) -> dict[str, Source]:
+    return {
+        split: isbi_em.source(split, config.data_dir, manual_dir=config.manual_dir)
+        for split in ("train", "val")
+    }
+
+
+def card(config: ConfigDict) -> dict:
+    del config
+    return {"class_names": isbi_em.CLASS_NAMES, "palette": isbi_em.PALETTE.tolist(), "channels": 1}
+
+
+def model(config: ConfigDict, card: dict) -> UNet:
+    return UNet(
+        num_classes=len(card["class_names"]),
+        width=config.width,
+        padding="same",
+        norm=BatchNorm,
+        dropout=0.2,
+    )
+
+
+def task(config: ConfigDict, card: dict) -> Task:
+    names = card["class_names"]
+    task = semantic(
+        model(config, card),
+        len(names),
+        metrics=[confusion(len(names), names), em_scores()],
+        size=(512, 512),
+        mean=0.5,
+        std=0.2,
+        colours=np.uint8(card["palette"]),
+        pixel_weights=partial(pixel_weights, w0=config.border_weight),
+    )
+    distort = augment.compose(
+        augment.flip(horizontal=True, vertical=True),
+        augment.quarter_turns(),
+        augment.warp(
+            scale=(0.9, 1.1), rotation=20.0, elastic_sigma=10.0, crop=tuple(config.crop)
+        ),
+        augment.photometric(brightness=0.1, contrast=0.2),
+        augment.gaussian_noise(0.02),
+    )
+    return task._replace(loss=augment.with_augment(task.loss, distort))
+
+
+def pixel_weights(record: Mapping[str, Any], w0: float) -> np.ndarray:
+    return border_weights(record["instances"], w0=w0, class_balance=False)
+
+
+def build(config: ConfigDict) -> Experiment:
+    facts = card(config)
+    problem = task(config, facts)
+    rate = optim.with_warmup(optim.cosine(config.learning_rate, config.train.steps), 20)
+    train, evals = loader.streams(
+        sources(config),
+        problem.preprocess,
+        config.batch_size,
+        seed=config.seed,
+        num_workers=config.num_workers,
+    )
+    return Experiment(problem, optim.adamw(rate), train, evals, facts)

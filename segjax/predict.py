@@ -1,0 +1,189 @@
+"""Segment images with a trained run.
+
+    python -m segjax.predict --workdir=runs/unet --images='photos/*.png' --output=out/
+
+`--images` is a file, a folder or a quoted pattern; every page of a TIFF stack is segmented. Each
+image gets NAME_label.png (class ids, with a palette to look at), NAME_overlay.png and, if asked
+for, NAME_prob.npy (float32 [H, W, classes]). Images of any size are processed tile by tile. A file
+that cannot be read is reported and skipped; the exit status is then 1.
+"""
+
+import glob
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jax
+import numpy as np
+from absl import flags
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from segjax import checkpoint, cli, visualize, workdir
+from segjax.data import images
+from segjax.errors import InputError
+from segjax.postprocess.overlap_tile import overlap_tile
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.")
+IMAGES = flags.DEFINE_string("images", None, "An image, a folder of images, or a quoted pattern.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the results; created if needed.")
+STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; by default the best.")
+PROBABILITIES = flags.DEFINE_bool("probabilities", False, "Also write NAME_prob.npy.")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results that exist already.")
+TILE = flags.DEFINE_integer("tile", 384, "Side of the square that one tile labels, in pixels.")
+MARGIN = flags.DEFINE_integer("margin", 96, "Context around a tile on every side, in pixels.")
+
+
+def main() -> int:
+    for flag in (WORKDIR, IMAGES, OUTPUT):
+        if not flag.value:
+            raise InputError(f"--{flag.name} is missing; see --help.")
+    if TILE.value < 1 or MARGIN.value < 0:
+        raise InputError(
+            f"--tile must be positive and --margin not negative: {TILE.value}, {MARGIN.value}."
+        )
+    files = find_images(IMAGES.value)
+    output = Path(OUTPUT.value)
+    names = output_names(files)
+    if not OVERWRITE.value:
+        refuse_existing(output, names)
+    predict, card = load(Path(WORKDIR.value), STEP.value)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The output folder {output} cannot be made: {error.strerror}.") from error
+
+    colours = np.asarray(card["palette"], np.uint8)
+    failures = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("Segmenting", total=len(files))
+        for path, name in zip(files, names, strict=True):
+            try:
+                pages = images.read_image(path)
+                for page, suffix in zip(pages, page_suffixes(len(pages)), strict=True):
+                    prob = segment(predict, page, card["channels"], TILE.value, MARGIN.value)
+                    write(output, name + suffix, page, prob, colours, PROBABILITIES.value)
+            except InputError as error:
+                failures.append(str(error))
+                progress.console.print(f"Skipped: {error}", highlight=False, markup=False)
+            progress.advance(bar)
+    print(f"Segmented {len(files) - len(failures)} of {len(files)} files into {output}.")
+    if failures:
+        print(f"segjax: skipped {len(failures)} files that could not be read.", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """(predict, card) of a trained run.
+
+    `predict` maps float32 tiles in [0, 1], [n, h, w, C], and the (height, width) wanted of their
+    middle to class probabilities; `card` has class_names, palette and channels.
+    """
+    saved = workdir.read_config(path)
+    module, config = cli.load_config(saved["config_file"])
+    with config.unlocked():
+        config.update(saved["values"])
+    checkpoints = checkpoint.Checkpoints(path / "checkpoints", config.best)
+    step = step or checkpoints.best_step() or checkpoints.latest_step()
+    if step not in checkpoints.manager.all_steps():
+        raise InputError(
+            f"There is no checkpoint of step {step} in {path}; there are those of "
+            f"{', '.join(map(str, checkpoints.manager.all_steps())) or 'no step: train first'}."
+        )
+    variables = jax.device_put(checkpoints.restore_variables(step))
+    task = module.task(config, saved["card"])
+
+    @jax.jit
+    def apply(variables: Any, batch: Any) -> jax.Array:
+        return task.predict(variables, batch)["prob"]
+
+    def predict(tiles: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        count = len(tiles)
+        label, valid = np.zeros((count, *size), np.int32), np.ones(count, bool)
+        return np.asarray(apply(variables, {"image": tiles, "label": label, "valid": valid}))
+
+    return predict, saved["card"]
+
+
+def segment(
+    predict: Callable[..., Any], image: np.ndarray, channels: int, tile: int, margin: int
+) -> np.ndarray:
+    """Class probabilities float32 [H, W, K] of a uint8 or uint16 image [H, W, 1 or 3].
+
+    A colour image becomes grey for a network that takes one channel, and the other way round.
+    """
+    if image.shape[-1] == 3 and channels == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    elif image.shape[-1] == 1 and channels == 3:
+        image = np.repeat(image, 3, axis=-1)
+    scaled = np.float32(image) / np.float32(np.iinfo(image.dtype).max)
+    side = tile + 2 * margin
+    return overlap_tile(lambda tiles: predict(tiles, (tile, tile)), scaled, side, margin)
+
+
+def write(
+    output: Path, name: str, image: np.ndarray, prob: np.ndarray, colours: np.ndarray, save_prob: bool
+) -> None:
+    """Write the label map, the overlay and, if wanted, the probabilities of one image."""
+    labels = prob.argmax(-1).astype(np.uint8)
+    picture = Image.fromarray(labels, mode="P")
+    picture.putpalette(colours.ravel().tolist())
+    picture.save(output / f"{name}_label.png")
+    rgb = visualize.to_rgb(image[None])[0]
+    Image.fromarray(visualize.overlay(rgb, labels, colours)).save(output / f"{name}_overlay.png")
+    if save_prob:
+        np.save(output / f"{name}_prob.npy", prob)
+
+
+def find_images(pattern: str) -> list[Path]:
+    """The files of a path, a folder or a pattern, sorted; raises `InputError` if there is none."""
+    path = Path(pattern)
+    if path.is_dir():
+        found = [p for p in path.iterdir() if p.suffix.lower() in images.SUFFIXES]
+        wanted = f"no image ({', '.join(images.SUFFIXES)}) in the folder {path}"
+    elif path.is_file():
+        return [path]
+    else:
+        found = [Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()]
+        wanted = f"no file at {pattern}"
+    if not found:
+        raise InputError(f"There is {wanted}: give --images a file, a folder or a quoted pattern.")
+    return sorted(found)
+
+
+def output_names(files: list[Path]) -> list[str]:
+    """A name for each file: its stem, or its whole name where two files share a stem."""
+    stems = [path.stem for path in files]
+    names = [
+        path.stem if stems.count(path.stem) == 1 else path.name.replace(".", "_") for path in files
+    ]
+    if len(set(names)) == len(names):
+        return names
+    return ["_".join(path.parts).lstrip("/_").replace(".", "_") for path in files]
+
+
+def page_suffixes(pages: int) -> Iterator[str]:
+    """Nothing for a single page, '_0000', '_0001', ... for a stack."""
+    return iter([""]) if pages == 1 else (f"_{i:04d}" for i in range(pages))
+
+
+def refuse_existing(output: Path, names: list[str]) -> None:
+    """Raise `InputError` if a result would replace a file."""
+    there = {path.name for path in output.glob("*_label.png")} if output.is_dir() else set()
+    clash = [
+        name
+        for name in names
+        if f"{name}_label.png" in there or f"{name}_0000_label.png" in there
+    ]
+    if clash:
+        raise InputError(
+            f"{output} already holds results for {len(clash)} of the images, such as {clash[0]}: "
+            "choose another --output, or replace them with --overwrite."
+        )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,169 @@
+import io
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from segjax.data import source
+from segjax.errors import InputError
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 65536, (5, 7, 9, 3)).astype(np.uint16)
+LABELS = RNG.integers(0, 4, (5, 7, 9)).astype(np.uint8)
+
+
+class ColourDeepSet(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    examples = range(5)
+
+    def _info(self):
+        features = source.features(channels=3, dtype=np.uint16, instances=True)
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i in self.examples:
+            yield (
+                i,
+                {
+                    "image": source.png(IMAGES[i]),
+                    "label": source.png(LABELS[i]),
+                    "instances": source.png(LABELS[i].astype(np.uint16) * 300),
+                    "name": f"é{i}",
+                },
+            )
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("tfds"))
+    return source.prepare(lambda: ColourDeepSet(data_dir=folder))
+
+
+def test_png_is_read_alike_by_another_decoder():
+    rgb = np.uint8([[[250, 20, 3], [0, 1, 2], [9, 8, 7]]])
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(source.png(rgb)))), rgb)
+    grey = np.uint16([[1, 60000, 3]])
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(source.png(grey)))), grey)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(source.png(grey[..., None])))), grey
+    )
+
+
+def test_png_refuses_what_it_cannot_hold():
+    with pytest.raises(TypeError, match="float64"):
+        source.png(np.zeros((2, 2)))
+
+
+def test_records_are_what_was_written_in_order(builder):
+    records = source.records(builder, "train")
+    assert len(records) == 5
+    for i, record in enumerate(records):
+        assert set(record) == {"image", "label", "name", "instances"}
+        assert record["name"] == f"é{i}"
+        np.testing.assert_array_equal(record["image"], IMAGES[i])
+        np.testing.assert_array_equal(record["label"], LABELS[i])
+        np.testing.assert_array_equal(record["instances"], LABELS[i].astype(np.uint16) * 300)
+        assert record["image"].dtype == np.uint16
+        assert record["label"].dtype == np.uint8
+        assert record["instances"].dtype == np.uint16
+        assert record["image"].flags.writeable
+
+
+def test_records_index_like_a_sequence(builder):
+    records = source.records(builder, "train[1:4]")
+    assert [r["name"] for r in records] == ["é1", "é2", "é3"]
+    assert records[-1]["name"] == "é3"
+    assert records[np.int64(0)]["name"] == "é1"
+    with pytest.raises(IndexError):
+        records[3]
+    with pytest.raises(IndexError):
+        records[-4]
+
+
+def test_records_travel_closed(builder):
+    records = source.records(builder, "train")
+    fresh = len(pickle.dumps(records))
+    assert records[2]["name"] == "é2"  # now it is open
+    sent = pickle.dumps(records)
+    assert len(sent) == fresh
+    assert pickle.loads(sent)[2]["name"] == "é2"
+
+
+def test_records_without_a_name_get_one(builder):
+    records = source.records(builder, "train", nameless)
+    assert records[3]["name"] == records[-2]["name"] == "train_000003"
+
+
+def nameless(record):
+    return {"label": record["label"]}
+
+
+@pytest.mark.parametrize("split", ["valid", "train[5:]", "trian[:50%]"])
+def test_unknown_or_empty_split(builder, split):
+    with pytest.raises(InputError, match="train"):
+        source.records(builder, split)
+
+
+def test_prepare_is_silent_on_stdout_and_reports_on_stderr(tmp_path, capfd):
+    source.prepare(lambda: ColourDeepSet(data_dir=str(tmp_path)))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f"Preparing colour_deep_set/1.0.0 (once) in {tmp_path}/colour_deep_set/1.0.0"
+    ]
+    source.prepare(lambda: ColourDeepSet(data_dir=str(tmp_path)))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_interrupted_preparation_is_done_anew(tmp_path, monkeypatch):
+    def interrupted():
+        yield 0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ColourDeepSet, "examples", interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        source.prepare(lambda: ColourDeepSet(data_dir=str(tmp_path)))
+    monkeypatch.undo()
+    builder = source.prepare(lambda: ColourDeepSet(data_dir=str(tmp_path)))
+    assert len(source.records(builder, "train")) == 5
+
+
+def test_two_processes_preparing_at_once_share_the_first_result(tmp_path, monkeypatch):
+    def slow():  # the other process prepares the same set while this one is at work
+        yield from range(2)
+        monkeypatch.undo()
+        source.prepare(lambda: ColourDeepSet(data_dir=str(tmp_path)))
+        yield from range(2, 4)
+
+    monkeypatch.setattr(ColourDeepSet, "examples", slow())
+    builder = source.prepare(lambda: ColourDeepSet(data_dir=str(tmp_path)))
+    assert len(source.records(builder, "train")) == 5
+    assert [p.name for p in (tmp_path / "colour_deep_set").iterdir()] == ["1.0.0"]
+
+
+def test_other_disk_errors_are_not_swallowed(tmp_path, monkeypatch):
+    def full():
+        yield 0
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(ColourDeepSet, "examples", full())
+    with pytest.raises(OSError, match="No space"):
+        source.prepare(lambda: ColourDeepSet(data_dir=str(tmp_path)))
+
+
+def test_manual_folder_must_exist(tmp_path):
+    with pytest.raises(InputError, match="nowhere is empty or no folder"):
+        source.prepare(
+            lambda: ColourDeepSet(data_dir=str(tmp_path)), manual_dir=tmp_path / "nowhere"
+        )
+
+
+def test_no_tensorflow(builder):
+    assert source.records(builder, "train")[0]
+    assert "tensorflow" not in sys.modules

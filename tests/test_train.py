@@ -1,0 +1,260 @@
+"""The loop: exact restarts, non-finite losses, signals, and one meaning on any number of devices."""
+
+import os
+import signal
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from segjax import optim, parallel, train
+from segjax.checkpoint import Checkpoints
+from segjax.core import Experiment, Task, TrainState
+from segjax.errors import InputError
+from segjax.metrics.confusion import confusion
+from segjax.models.unet import UNet
+from segjax.nn.layers import BatchNorm
+from segjax.tasks.semantic import semantic
+
+
+class Report:
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.losses, self.sentences, self.splits, self.waits = {}, [], [], []
+
+    def step(self, step, scalars, images, waited):
+        self.losses[step] = scalars["loss"]
+        self.waits.append(waited)
+
+    def evaluated(self, step, split, figures):
+        self.splits.append((step, split, figures))
+
+    def panels(self, step, split, panels):
+        assert panels["x"].dtype == np.uint8
+
+    def say(self, sentence):
+        self.sentences.append(sentence)
+
+
+def batch_at(step: int, poison: int | None = None) -> dict:
+    x = np.random.default_rng(step).normal(size=(8, 3)).astype(np.float32)
+    if step == poison:
+        x[2, 1] = np.nan
+    return {"x": x, "y": x.sum(-1), "valid": np.ones(8, bool)}
+
+
+def linear_task() -> Task:
+    """A noisy linear fit whose model state counts its steps."""
+
+    def loss(params, model_state, batch, key):
+        noise = 0.1 * jax.random.normal(key, batch["y"].shape)
+        error = batch["x"] @ params["w"] - batch["y"] + noise
+        return jnp.mean(error**2), ({"count": model_state["count"] + 1}, {})
+
+    return Task(
+        preprocess=lambda record, generator, train: record,
+        init=lambda key, batch: {"params": {"w": jnp.zeros(3)}, "count": jnp.zeros((), jnp.int32)},
+        loss=loss,
+        predict=lambda variables, batch: {"y": batch["x"] @ variables["params"]["w"]},
+        stats=lambda preds, batch: jnp.sum((preds["y"] - batch["y"]) ** 2),
+        summarise=lambda evidence: {"error": float(np.sum(list(evidence)))},
+        visualise=lambda preds, batch: {"x": np.zeros((8, 2, 2, 3), np.uint8)},
+    )
+
+
+def experiment(poison: int | None = None, tx=None) -> Experiment:
+    def batches(start):
+        step = start
+        while True:
+            yield batch_at(step, poison)
+            step += 1
+
+    tx = tx or optax.chain(optax.scale_by_adam(), optim.learning_rate(0.05), optim.ema(0.9))
+    return Experiment(linear_task(), tx, batches, {"val": lambda: [batch_at(1000), batch_at(1001)]})
+
+
+def fit(folder, steps, exp=None, **options):
+    report = Report()
+    checkpoints = Checkpoints(folder, "-error", say=report.say)
+    options = {"eval_every": 5, **options}
+    try:
+        outcome = train.fit(
+            exp or experiment(), parallel.data_mesh(1), checkpoints, report, steps=steps, **options
+        )
+    finally:
+        checkpoints.close()
+    return outcome, report
+
+
+def same(a, b) -> bool:
+    data = partial(jax.tree.map, lambda x: x if x.dtype != a.rng.dtype else jax.random.key_data(x))
+    equal = jax.tree.map(lambda x, y: bool(jnp.array_equal(x, y)), data(a), data(b))
+    return jax.tree.all(equal)
+
+
+def test_it_learns_and_reports_every_step(tmp_path):
+    outcome, report = fit(tmp_path, 100, eval_every=50)
+    np.testing.assert_allclose(outcome.state.params["w"], 1.0, atol=0.15)
+    assert list(report.losses) == list(range(1, 101))
+    assert int(outcome.state.model_state["count"]) == 100
+    assert [(step, split) for step, split, _ in report.splits] == [(50, "val"), (100, "val")]
+
+
+def test_evaluation_uses_the_averaged_weights(tmp_path):
+    outcome, report = fit(tmp_path, 10)
+    state = outcome.state
+    average = jnp.zeros(3)
+    assert not jnp.array_equal(state.eval_variables["params"]["w"], state.params["w"])
+    assert not jnp.array_equal(state.eval_variables["params"]["w"], average)
+    w = np.asarray(state.eval_variables["params"]["w"])
+    by_hand = sum(np.sum((b["x"] @ w - b["y"]) ** 2) for b in (batch_at(1000), batch_at(1001)))
+    assert report.splits[-1][2]["error"] == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tmp_path):
+    straight, _ = fit(tmp_path / "straight", 20)
+    fit(tmp_path / "parts", 10)
+    resumed, report = fit(tmp_path / "parts", 20)
+    assert list(report.losses) == list(range(11, 21))
+    assert same(straight.state, resumed.state)
+
+
+def test_a_finished_run_evaluates_again_and_stays(tmp_path):
+    first, _ = fit(tmp_path, 5)
+    again, report = fit(tmp_path, 5)
+    assert same(first.state, again.state)
+    assert not report.losses
+    assert report.splits
+
+
+def test_a_nan_stops_with_the_state_before_it_saved(tmp_path):
+    with pytest.raises(train.NonFiniteLossError, match=r"step 7 .*loss=nan"):
+        fit(tmp_path, 20, experiment(poison=6))
+    clean, _ = fit(tmp_path / "clean", 6, eval_every=5)
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.latest_step() == 6
+    like = train.abstract_state(experiment(), batch_at(0), parallel.data_mesh(1))
+    assert same(checkpoints.restore(like), clean.state)
+
+
+def test_a_nan_may_be_skipped(tmp_path):
+    outcome, report = fit(tmp_path, 20, experiment(poison=6), nonfinite="skip")
+    assert 7 not in report.losses
+    assert any("step 7" in s for s in report.sentences)
+    assert int(outcome.state.step) == 20
+    assert int(outcome.state.model_state["count"]) == 19
+    assert np.isfinite(outcome.state.params["w"]).all()
+
+
+def test_what_nonfinite_may_be(tmp_path):
+    with pytest.raises(InputError, match="'stop' or 'skip', not 'ignore'"):
+        fit(tmp_path, 1, nonfinite="ignore")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path, number):
+    exp = experiment()
+
+    def interrupted(start):
+        for i, batch in enumerate(exp.train(start)):
+            if i == 3:
+                os.kill(os.getpid(), number)
+            yield batch
+
+    before = signal.getsignal(number)
+    outcome, _ = fit(tmp_path, 50, exp._replace(train=interrupted), eval_every=100)
+    assert outcome.signal == number
+    step = int(outcome.state.step)
+    assert 3 <= step <= 5
+    assert signal.getsignal(number) is before
+    assert Checkpoints(tmp_path).latest_step() == step
+    resumed, _ = fit(tmp_path, 50, eval_every=100)
+    straight, _ = fit(tmp_path / "straight", 50, eval_every=100)
+    assert same(resumed.state, straight.state)
+
+
+def test_save_every_saves_between_evaluations(tmp_path):
+    fit(tmp_path, 7, eval_every=100, save_every=3)
+    assert Checkpoints(tmp_path).manager.all_steps() == [6, 7]
+
+
+def unet_experiment() -> Experiment:
+    task = semantic(
+        UNet(2, width=4, depth=1, padding="same", norm=BatchNorm, dropout=0.3),
+        2,
+        metrics=[confusion(2)],
+        size=(8, 12),
+    )
+    generator = np.random.default_rng(3)
+    image = generator.random((8, 8, 12, 1), np.float32)
+    label = np.where(generator.random((8, 8, 12)) < 0.2, 255, image[..., 0] > 0.5).astype(np.int32)
+    batch = {"image": image, "label": label, "valid": np.ones(8, bool)}
+
+    def batches(start):
+        while True:
+            yield batch
+
+    # Plain SGD: Adam would hide a gradient that is too large by the number of devices.
+    return Experiment(task, optax.sgd(0.5), batches, {"val": lambda: [batch]})
+
+
+def run_steps(devices: int, steps: int = 10) -> tuple[TrainState, list[float]]:
+    exp, mesh = unet_experiment(), parallel.data_mesh(devices)
+    batch = next(exp.train(0))
+    state = parallel.replicate(train.init_state(exp, batch, 0), mesh)
+    step_fn, losses = train.jit_train_step(exp, mesh), []
+    for i in range(steps):
+        state, scalars = step_fn(state, parallel.shard_batch(batch, mesh), np.int32(i))
+        losses.append(float(scalars["loss"]))
+    return jax.device_get(state), losses
+
+
+def test_one_and_eight_devices_agree():
+    (one, losses1), (eight, losses8) = run_steps(1), run_steps(8)
+    assert losses1[-1] < 0.9 * losses1[0]
+    np.testing.assert_allclose(losses1, losses8, rtol=1e-5, atol=1e-5)
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(eight.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+    stats = zip(
+        jax.tree.leaves(one.model_state), jax.tree.leaves(eight.model_state), strict=True
+    )
+    for a, b in stats:  # batch statistics are global
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_evaluation_shards_too():
+    exp = unet_experiment()
+    batch = next(exp.train(0))
+    figures = []
+    for devices in (1, 8):
+        mesh = parallel.data_mesh(devices)
+        state = parallel.replicate(train.init_state(exp, batch, 0), mesh)
+        eval_step = train.jit_eval_step(exp.task, mesh)
+        result, panels = train.evaluate(exp.task, eval_step, state.eval_variables, [batch], mesh)
+        figures.append(result)
+        assert panels["prediction"].shape == (8, 8, 12, 3)
+    assert figures[0] == pytest.approx(figures[1])
+
+
+def test_padded_examples_change_no_figure():
+    exp, mesh = unet_experiment(), parallel.data_mesh(1)
+    batch = next(exp.train(0))
+    state = train.init_state(exp, batch, 0)
+    eval_step = train.jit_eval_step(exp.task, mesh)
+    three = {name: x[:3] for name, x in batch.items()}
+    padded = {name: x.copy() for name, x in batch.items()}
+    padded["valid"][3:] = False
+    padded["image"][3:] = np.nan
+    a, _ = train.evaluate(exp.task, eval_step, state.eval_variables, [three], mesh)
+    b, _ = train.evaluate(exp.task, eval_step, state.eval_variables, [padded], mesh)
+    assert a == pytest.approx(b)
+
+
+def test_a_batch_that_does_not_divide_names_both_numbers():
+    mesh = parallel.data_mesh(8)
+    with pytest.raises(InputError, match="batch of 12 examples does not divide over 8 devices"):
+        parallel.shard_batch({"x": np.zeros((12, 3))}, mesh)
