@@ -27,8 +27,9 @@ A benchmark is one script that plays both parts:
 
 `build` receives the request's keys as keyword arguments and returns a function without arguments
 that runs the work once and waits for it. A request is built once per worker and kept until another
-request is made. Torch workers set `torch.set_num_threads(int(os.environ["HARNESS_CORES"]))`. segjax
-must be installed in the interpreter that runs the script (`pip install -e .`). The module needs nothing but the standard library, so it runs in every environment.
+request is made. Torch workers set `torch.set_num_threads(int(os.environ["HARNESS_CORES"]))`. The
+interpreter that runs the script must have segjax (`pip install -e .`). This module needs nothing
+but the standard library, so it runs in every environment.
 """
 
 import argparse

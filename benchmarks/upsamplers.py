@@ -1,7 +1,7 @@
 """Times each segjax upsampler against its PyTorch counterpart, forward and forward + backward.
 
-    python benchmarks/upsamplers.py                                     # torch in the same environment
-    python benchmarks/upsamplers.py --python-torch /path/to/bin/python
+    python benchmarks/upsamplers.py                                     # torch installed here
+    python benchmarks/upsamplers.py --python-torch /path/to/bin/python  # torch installed there
 
 float32, batch 4, 64x64 -> 128x128 with 64 channels (transposed convolutions 128 -> 64 channels);
 pooling starts from 128x128. PyTorch runs eagerly in channels_last, its best eager setting; segjax

@@ -17,6 +17,7 @@ from segjax.core import Experiment, Task
 from segjax.data import augment, cells, loader
 from segjax.data.border_weights import border_weights
 from segjax.data.source import Source
+from segjax.errors import choose
 from segjax.metrics.boundary import boundary_iou
 from segjax.metrics.confusion import confusion
 from segjax.metrics.em import em_scores
@@ -62,8 +63,8 @@ def model(config: ConfigDict, card: dict) -> unet.UNet:
         depth=config.model.depth,
         padding="same",
         norm=BatchNorm,
-        upsample=UPSAMPLERS[config.model.upsample],
-        merge=MERGES[config.model.merge],
+        upsample=choose(UPSAMPLERS, config.model.upsample, "config.model.upsample"),
+        merge=choose(MERGES, config.model.merge, "config.model.merge"),
         dropout=0.0,
     )
 

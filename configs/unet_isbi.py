@@ -79,9 +79,7 @@ def task(config: ConfigDict, card: dict) -> Task:
     distort = augment.compose(
         augment.flip(horizontal=True, vertical=True),
         augment.quarter_turns(),
-        augment.warp(
-            scale=(0.9, 1.1), rotation=20.0, elastic_sigma=10.0, crop=tuple(config.crop)
-        ),
+        augment.warp(scale=(0.9, 1.1), rotation=20.0, elastic_sigma=10.0, crop=tuple(config.crop)),
         augment.photometric(brightness=0.1, contrast=0.2),
         augment.gaussian_noise(0.02),
     )

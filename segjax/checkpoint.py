@@ -60,8 +60,13 @@ class Checkpoints:
         )
         if jax.process_index() == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
-        handlers = {"state": ocp.StandardCheckpointHandler(), "checksums": ocp.JsonCheckpointHandler()}
-        self.manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers)
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(),
+            "checksums": ocp.JsonCheckpointHandler(),
+        }
+        self.manager = ocp.CheckpointManager(
+            self.directory, options=options, item_handlers=handlers
+        )
         self.damaged: set[int] = set()
 
     def latest_step(self) -> int | None:
@@ -119,9 +124,7 @@ class Checkpoints:
             raise
         except Exception as error:  # orbax and tensorstore raise bare exceptions for broken files
             reason = str(error).split("\n")[0][:200]
-            raise DamagedCheckpointError(
-                f"The checkpoint {path} is damaged ({reason})."
-            ) from error
+            raise DamagedCheckpointError(f"The checkpoint {path} is damaged ({reason}).") from error
         # orbax's arrays may share memory with its cache; the training step donates its own.
         return jax.tree.map(jnp.copy, restored["state"])
 

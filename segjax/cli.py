@@ -101,11 +101,15 @@ def parse_flags(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
     except (flags.IllegalFlagValueError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0].removeprefix("flag ").rstrip(".")
-        value = re.match(r"--config\.([\w.]+)=", reason)
-        like = f" (it is {value_of(defaults, value[1])!r} in the file)" if value else ""
+        name = re.match(r"--config\.([\w.]+)=", reason)
+        before = value_of(defaults, name[1]) if name else None
+        plain = before is not None and not isinstance(before, ConfigDict)
+        like = f" (it is {before!r} in the file)" if plain else ""
         raise InputError(f"{reason}{like}.") from error
     except flags.Error as error:
-        raise InputError(f"{str(error).rstrip('.')}. See --help.") from error
+        sentence = str(error).replace(" ?", "?")
+        stop = "" if sentence.endswith((".", "?")) else "."
+        raise InputError(f"{sentence}{stop} See --help.") from error
     for name in overrides:
         check_elements(name, value_of(defaults, name), value_of(CONFIG.value, name))
     return rest
@@ -179,10 +183,15 @@ def import_file(path: Path) -> ModuleType:
     sys.modules[spec.name] = module  # worker processes pickle its functions by this name
     with python_errors(path):
         spec.loader.exec_module(module)
-    for name in ("get_config", "build"):
-        if not hasattr(module, name):
-            raise InputError(f"{path} is no config: it has no {name}().")
+    require(module, "get_config", "build")
     return module
+
+
+def require(module: ModuleType, *names: str) -> None:
+    """Raise `InputError` unless the config has these functions."""
+    for name in names:
+        if not hasattr(module, name):
+            raise InputError(f"The config {module.__file__} lacks {name}(), which is needed here.")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ class InputError(ValueError):
 
 
 def choose(table: Mapping[str, T], name: str, what: str) -> T:
-    """table[name]; raises `InputError` that names the choices where `what`, a field, has another."""
+    """table[name]; raises `InputError` with the choices if there is none, for the field `what`."""
     if name not in table:
         raise InputError(f"{what} is {name!r}; the choices are {', '.join(table)}.")
     return table[name]

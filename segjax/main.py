@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from absl import flags
 from rich.console import Console
 
 from segjax import checkpoint, cli, parallel, train, workdir
-from segjax.errors import InputError
+from segjax.core import Batch, Experiment, Tree
+from segjax.errors import InputError, choose
 
 
 def define_flags() -> None:
@@ -50,11 +52,14 @@ def run(
     console = Console()
     module, _ = cli.load_config(source)
     values = cli.plain_values(config)
-    workdir.prepare(path, values, source, accept_changes)
+    if evaluate:
+        workdir.read_config(path)  # or say that there is nothing to evaluate
+    workdir.prepare(path, values, accept_changes)
     mesh = parallel.data_mesh()
     parallel.check_batch_size(config.batch_size, mesh)
     experiment = module.build(config)
-    if jax.process_index() == 0:
+    check_best(experiment, config.best)
+    if jax.process_index() == 0 and not evaluate:
         workdir.record(path, values, source, experiment.card)
     settings = config.train.to_dict()
     report = workdir.Report(
@@ -79,6 +84,25 @@ def run(
         console.print(workdir.table(outcome.figures, f"{path} at step {int(outcome.state.step)}"))
         console.print(f"Pictures: {path / 'panel.png'}", highlight=False)
     return 0
+
+
+def check_best(experiment: Experiment, best: str) -> None:
+    """Raise `InputError` now if the evaluation will not give the figure that chooses checkpoints.
+
+    The names of the figures are those of the evidence that a batch without a valid example gives.
+    """
+    task, batches = experiment.task, next(iter(experiment.evals.values()), None)
+    if not best or batches is None:
+        return
+
+    def stats(key: jax.Array, batch: Batch) -> Tree:
+        return task.stats(task.predict(task.init(key, batch), batch), batch)
+
+    shapes = jax.eval_shape(stats, jax.random.key(0), next(iter(batches())))
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    with np.errstate(all="ignore"):
+        figures = task.summarise([zeros])
+    choose(figures, best.removeprefix("-"), "config.best")
 
 
 if __name__ == "__main__":

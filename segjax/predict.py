@@ -27,52 +27,78 @@ from segjax.data import images
 from segjax.errors import InputError
 from segjax.postprocess.overlap_tile import overlap_tile
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained run.")
-IMAGES = flags.DEFINE_string("images", None, "An image, a folder of images, or a quoted pattern.")
-OUTPUT = flags.DEFINE_string("output", None, "Folder for the results; created if needed.")
-STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; by default the best.")
-PROBABILITIES = flags.DEFINE_bool("probabilities", False, "Also write NAME_prob.npy.")
-OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results that exist already.")
-TILE = flags.DEFINE_integer("tile", 384, "Side of the square that one tile labels, in pixels.")
-MARGIN = flags.DEFINE_integer("margin", 96, "Context around a tile on every side, in pixels.")
+
+def define_flags() -> None:
+    del flags.FLAGS.config  # a run knows its config
+    flags.DEFINE_string("workdir", None, "Folder of the trained run.")
+    flags.DEFINE_string("images", None, "An image, a folder of images, or a quoted pattern.")
+    flags.DEFINE_string("output", None, "Folder for the results; created if needed.")
+    flags.DEFINE_integer("step", None, "Checkpoint to use; by default the best.")
+    flags.DEFINE_bool("probabilities", False, "Also write NAME_prob.npy.")
+    flags.DEFINE_bool("overwrite", False, "Replace results that exist already.")
+    flags.DEFINE_integer(
+        "tile", 384, "Side of the square that one tile labels, in pixels.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "margin", 96, "Context around a tile on every side, in pixels.", lower_bound=0
+    )
 
 
 def main() -> int:
-    for flag in (WORKDIR, IMAGES, OUTPUT):
-        if not flag.value:
-            raise InputError(f"--{flag.name} is missing; see --help.")
-    if TILE.value < 1 or MARGIN.value < 0:
-        raise InputError(
-            f"--tile must be positive and --margin not negative: {TILE.value}, {MARGIN.value}."
-        )
-    files = find_images(IMAGES.value)
-    output = Path(OUTPUT.value)
-    names = output_names(files)
-    if not OVERWRITE.value:
-        refuse_existing(output, names)
-    predict, card = load(Path(WORKDIR.value), STEP.value)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The output folder {output} cannot be made: {error.strerror}.") from error
+    given = flags.FLAGS
+    for name in ("workdir", "images", "output"):
+        if not given[name].value:
+            raise InputError(f"--{name} is missing; see --help.")
+    return run(
+        Path(given.workdir),
+        given.images,
+        Path(given.output),
+        step=given.step,
+        probabilities=given.probabilities,
+        overwrite=given.overwrite,
+        tile=given.tile,
+        margin=given.margin,
+    )
 
+
+def run(
+    path: Path,
+    pattern: str,
+    output: Path,
+    *,
+    step: int | None = None,
+    probabilities: bool = False,
+    overwrite: bool = False,
+    tile: int = 384,
+    margin: int = 96,
+) -> int:
+    """Segment the images of a path, folder or pattern by the run in a workdir; the exit status."""
+    files = find_images(pattern)
+    names = output_names(files)
+    if not overwrite:
+        refuse_existing(output, names)
+    predict, card = load(path, step)
+    workdir.make_folder(output, "--output")
     colours = np.asarray(card["palette"], np.uint8)
-    failures = []
+    failures = 0
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("Segmenting", total=len(files))
-        for path, name in zip(files, names, strict=True):
+        for file, name in zip(files, names, strict=True):
             try:
-                pages = images.read_image(path)
-                for page, suffix in zip(pages, page_suffixes(len(pages)), strict=True):
-                    prob = segment(predict, page, card["channels"], TILE.value, MARGIN.value)
-                    write(output, name + suffix, page, prob, colours, PROBABILITIES.value)
+                pages = images.read_image(file)
             except InputError as error:
-                failures.append(str(error))
-                progress.console.print(f"Skipped: {error}", highlight=False, markup=False)
+                pages = []
+                failures += 1
+                progress.console.print(
+                    f"Skipped: {error}", highlight=False, markup=False, soft_wrap=True
+                )
+            for page, suffix in zip(pages, page_suffixes(len(pages)), strict=True):
+                prob = segment(predict, page, card["channels"], tile, margin)
+                write(output, name + suffix, page, prob, colours, probabilities)
             progress.advance(bar)
-    print(f"Segmented {len(files) - len(failures)} of {len(files)} files into {output}.")
+    print(f"Segmented {len(files) - failures} of {len(files)} files into {output}.")
     if failures:
-        print(f"segjax: skipped {len(failures)} files that could not be read.", file=sys.stderr)
+        print(f"segjax: files that could not be read: {failures}.", file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -84,6 +110,7 @@ def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[
     """
     saved = workdir.read_config(path)
     module, config = cli.load_config(saved["config_file"])
+    cli.require(module, "task")
     with config.unlocked():
         config.update(saved["values"])
     checkpoints = checkpoint.Checkpoints(path / "checkpoints", config.best)
@@ -125,17 +152,25 @@ def segment(
 
 
 def write(
-    output: Path, name: str, image: np.ndarray, prob: np.ndarray, colours: np.ndarray, save_prob: bool
+    output: Path,
+    name: str,
+    image: np.ndarray,
+    prob: np.ndarray,
+    colours: np.ndarray,
+    save_prob: bool,
 ) -> None:
     """Write the label map, the overlay and, if wanted, the probabilities of one image."""
     labels = prob.argmax(-1).astype(np.uint8)
-    picture = Image.fromarray(labels, mode="P")
+    picture = Image.fromarray(labels)
     picture.putpalette(colours.ravel().tolist())
-    picture.save(output / f"{name}_label.png")
-    rgb = visualize.to_rgb(image[None])[0]
-    Image.fromarray(visualize.overlay(rgb, labels, colours)).save(output / f"{name}_overlay.png")
-    if save_prob:
-        np.save(output / f"{name}_prob.npy", prob)
+    overlay = Image.fromarray(visualize.overlay(visualize.to_rgb(image[None])[0], labels, colours))
+    try:
+        picture.save(output / f"{name}_label.png")
+        overlay.save(output / f"{name}_overlay.png")
+        if save_prob:
+            np.save(output / f"{name}_prob.npy", prob)
+    except OSError as error:
+        raise InputError(f"The results of {name} cannot be written: {error}.") from error
 
 
 def find_images(pattern: str) -> list[Path]:
@@ -174,9 +209,7 @@ def refuse_existing(output: Path, names: list[str]) -> None:
     """Raise `InputError` if a result would replace a file."""
     there = {path.name for path in output.glob("*_label.png")} if output.is_dir() else set()
     clash = [
-        name
-        for name in names
-        if f"{name}_label.png" in there or f"{name}_0000_label.png" in there
+        name for name in names if f"{name}_label.png" in there or f"{name}_0000_label.png" in there
     ]
     if clash:
         raise InputError(
@@ -186,4 +219,4 @@ def refuse_existing(output: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, define_flags)

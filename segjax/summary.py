@@ -21,8 +21,10 @@ from segjax.errors import InputError
 
 
 def define_flags() -> None:
-    flags.DEFINE_integer("size", 256, "Side of the input; raised to the next legal side.")
-    flags.DEFINE_integer("depth", 2, "How deep to list nested modules.")
+    flags.DEFINE_integer(
+        "size", 256, "Side of the input; raised to the next legal side.", lower_bound=1
+    )
+    flags.DEFINE_integer("depth", 2, "How deep to list nested modules.", lower_bound=1)
 
 
 def main() -> int:
@@ -30,6 +32,7 @@ def main() -> int:
     if not cli.CONFIG.value:
         raise InputError("Say what to summarise, such as --config=configs/unet.py; see --help.")
     module, _ = cli.load_config(cli.config_source())
+    cli.require(module, "card", "model", "task")
     config = cli.CONFIG.value
     card = module.card(config)
     model = module.model(config, card)

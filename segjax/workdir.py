@@ -1,11 +1,11 @@
 """What a run leaves on disk and shows on screen.
 
-    config.json     the values, and which file they configure
-    runs.jsonl      one line a start: command, versions, git commit, devices, seed
-    metrics.jsonl   one line a log: step, split, figures
-    tensorboard/    the same for TensorBoard
-    panels/         pictures of each evaluation; panel.png is the newest
-    checkpoints/    see segjax.checkpoint
+config.json     the values, and which file they configure
+runs.jsonl      one line a start: command, versions, git commit, devices, seed
+metrics.jsonl   one line a log: step, split, figures
+tensorboard/    the same for TensorBoard
+panels/         pictures of each evaluation; panel.png is the newest
+checkpoints/    see segjax.checkpoint
 """
 
 import importlib.metadata
@@ -16,6 +16,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,28 +35,33 @@ from segjax.errors import InputError
 PACKAGES = ("segjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
-def prepare(path: Path, config: Mapping[str, Any], source: str, accept_changes: bool) -> None:
+def prepare(path: Path, config: Mapping[str, Any], accept_changes: bool) -> None:
     """Create the workdir or check that it belongs to this config.
 
-    `config` is nested plain values, `source` the file they configure. Raises `InputError` if the
-    folder cannot be written, or holds a run of other values and the change is not accepted.
+    `config` is nested plain values. Raises `InputError` if the folder cannot be written, or holds a
+    run of other values and the change is not accepted.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / ".writable").touch()
-        (path / ".writable").unlink()
-    except OSError as error:
-        raise InputError(
-            f"The workdir {path} cannot be written ({error.strerror}): choose another --workdir."
-        ) from error
-    if (path / "config.json").exists():
-        before = read_config(path)
-        changes = list_changes(before["values"], config)
-        if changes and not accept_changes:
+    make_folder(path, "--workdir")
+    started = (path / "metrics.jsonl").exists() or any((path / "checkpoints").glob("[0-9]*"))
+    if started and not accept_changes:
+        changes = list_changes(read_config(path)["values"], config)
+        if changes:
             raise InputError(
                 f"The workdir {path} holds a run of another config ({'; '.join(changes)}). Choose "
                 "another --workdir, or continue that run with the new values by --accept_changes."
             )
+
+
+def make_folder(path: Path, flag: str) -> None:
+    """Make the folder that `flag` names; raises `InputError` if it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"The folder {path} cannot be written ({error.strerror}): choose another {flag}."
+        ) from error
 
 
 def record(path: Path, config: Mapping[str, Any], source: str, card: Mapping[str, Any]) -> None:
@@ -69,14 +75,17 @@ def record(path: Path, config: Mapping[str, Any], source: str, card: Mapping[str
 def read_config(path: Path) -> dict[str, Any]:
     """The `config.json` of a workdir: config_file, values and card (`Experiment.card`)."""
     try:
-        return json.loads((path / "config.json").read_text())
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} is not the workdir of a run: it has no config.json. Give the folder that "
-            "`python -m segjax.main --workdir=...` trained in."
-        ) from None
-    except json.JSONDecodeError as error:
+        saved = json.loads((path / "config.json").read_text())
+    except OSError:
+        saved = {}
+    except ValueError as error:
         raise InputError(f"{path / 'config.json'} is not valid JSON: {error}.") from None
+    if not isinstance(saved, dict) or not {"config_file", "values", "card"} <= saved.keys():
+        raise InputError(
+            f"{path} is not the workdir of a run: it has no config.json of one. Give the folder "
+            "that `python -m segjax.main --workdir=...` trained in."
+        )
+    return saved
 
 
 def list_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -151,6 +160,7 @@ class Report:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self.bar = self.progress.add_task("train", total=steps, loss="-", rate="-", wait="-")
 
@@ -223,7 +233,7 @@ class Report:
     def say(self, sentence: str) -> None:
         """One line above the progress bar."""
         if self.active:
-            self.console.print(sentence, highlight=False, markup=False)
+            self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def table(figures: Mapping[str, Mapping[str, float]], title: str) -> Table:

@@ -50,7 +50,7 @@ def model(config: ConfigDict, card: dict) -> UNet:
 
 
 def task(config: ConfigDict, card: dict) -> Task:
-    names, colours = card["class_names"], np.uint8(card["palette"])
+    names, colours = card["class_names"], np.asarray(card["palette"], np.uint8)
     metrics = [confusion(len(names), names)]
     net = model(config, card)
     return semantic(net, len(names), metrics=metrics, size=config.size, colours=colours, mean=0.5)

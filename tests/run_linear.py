@@ -23,7 +23,8 @@ from segjax.checkpoint import Checkpoints  # noqa: E402
 def main(folder: str, steps: str, process: str = "0", processes: str = "1", port: str = ""):
     if port:
         parallel.initialize(f"127.0.0.1:{port}", int(processes), int(process))
-    whole, share = experiment(), slice(int(process), None, int(processes))
+    whole, rows = experiment(), 8 // int(processes)
+    share = slice(int(process) * rows, (int(process) + 1) * rows)  # so that the order is one's
 
     def mine(batch):
         return {name: x[share] for name, x in batch.items()}

@@ -34,7 +34,7 @@ class Report:
         self.splits.append((step, split, figures))
 
     def panels(self, step, split, panels):
-        assert panels["x"].dtype == np.uint8
+        assert all(x.dtype == np.uint8 for x in panels.values())
 
     def say(self, sentence):
         self.sentences.append(sentence)
@@ -219,9 +219,7 @@ def test_one_and_eight_devices_agree():
     np.testing.assert_allclose(losses1, losses8, rtol=1e-5, atol=1e-5)
     for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(eight.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
-    stats = zip(
-        jax.tree.leaves(one.model_state), jax.tree.leaves(eight.model_state), strict=True
-    )
+    stats = zip(jax.tree.leaves(one.model_state), jax.tree.leaves(eight.model_state), strict=True)
     for a, b in stats:  # batch statistics are global
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 

@@ -191,7 +191,7 @@ class MaskFolder(tfds.core.GeneratorBasedBuilder):
                 yield (
                     key,
                     {
-                        "image": src.png(np.repeat(image, found.channels // image.shape[-1], -1)),
+                        "image": src.png(image),  # grey among RGB: tfds repeats the channel
                         "label": src.png(label),
                         "name": pair.image.stem + page,
                     },

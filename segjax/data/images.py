@@ -8,7 +8,7 @@ none, and image and mask must stay on one grid.
 import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -63,13 +63,15 @@ def _open(path: _Path) -> Iterator[Image.Image]:
 def _read(path: _Path, convert: Callable[[Image.Image, np.ndarray | None], np.ndarray]) -> list:
     try:
         with _open(path) as file:
-            frames = ImageSequence.Iterator(file) if file.format == "TIFF" else [file]
-            deep = _sixteen_bit_colour(path) if _is_sixteen_bit_colour(file) else None
-            pages = []
-            for i, frame in enumerate(frames):
-                frame.load()  # refuses truncated files, which OpenCV would fill up
-                pages.append(convert(frame, None if deep is None else deep[i]))
-            return pages
+            deep = None
+            if _is_sixteen_bit_colour(file):
+                for frame in _frames(file):
+                    frame.load()  # refuses truncated files, which OpenCV may fill up
+                deep = _sixteen_bit_colour(path)
+            return [
+                convert(frame, None if deep is None else deep[i])
+                for i, frame in enumerate(_frames(file))
+            ]
     except InputError as e:
         raise InputError(f"{path}: {e}") from None
     except FileNotFoundError as e:
@@ -78,6 +80,10 @@ def _read(path: _Path, convert: Callable[[Image.Image, np.ndarray | None], np.nd
         raise InputError(f"{path}: empty, damaged or not an image file.") from e
     except Exception as e:  # decoders fail in many ways on damaged files; all mean the same
         raise InputError(f"{path}: damaged or truncated ({e}).") from e
+
+
+def _frames(file: Image.Image) -> Iterable[Image.Image]:
+    return ImageSequence.Iterator(file) if file.format == "TIFF" else [file]
 
 
 def _is_sixteen_bit_colour(file: Image.Image) -> bool:

@@ -5,9 +5,9 @@ XLA:CPU runs a plain NHWC convolution at the speed of a matrix product, but not 
 with a dilated input, which is what transposed convolutions and strided gradients become. Here these
 are written as matrix products and shifts instead. `docs/performance.md` has the measured times.
 
-On other backends everything but `conv_transpose` is plain `lax.conv_general_dilated`; which one runs
-is decided when the program is compiled for its device. Only reverse-mode differentiation is defined
-for the faster formulations (also repeated); `use_fast(False)` gives forward mode back.
+On other backends everything but `conv_transpose` is plain `lax.conv_general_dilated`; which of the
+two runs is decided when a program is compiled for its device. Reverse-mode differentiation is
+defined, once or repeatedly; for forward mode turn the formulations off with `use_fast(False)`.
 """
 
 import functools
@@ -153,7 +153,7 @@ def _subpixel_conv_transpose(x, kernel, stride, padding, size, dilation):
     taps_h, taps_w = -(-kh // sh), -(-kw // sw)  # blocks of the kernel, each one stride long
     fill = ((0, taps_h * sh - kh), (0, taps_w * sw - kw), (0, 0), (0, 0))
     blocks = jnp.pad(kernel, fill).reshape(taps_h, sh, taps_w, sw, cin, cout)
-    # Output block I takes input I - A through kernel block A: a convolution with the blocks flipped.
+    # Output block I takes input I - A through kernel block A: a convolution, blocks flipped.
     blocks = blocks[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
     reach = [d * (taps - 1) for d, taps in zip(dilation, (taps_h, taps_w), strict=True)]
     y = conv_general_dilated(
@@ -202,26 +202,26 @@ _conv.defvjp(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _forward(geometry, x, w):
-    fast = _formulation(geometry, x.shape, w.shape)
+    fast = _formulation(geometry, x, w)
     if fast is _lax:
         return _lax(geometry, x, w)
-    return lax.platform_dependent(
-        x,
-        w,
-        cpu=functools.partial(fast, geometry),
-        default=functools.partial(_lax, geometry),
-    )
+    cpu, default = functools.partial(fast, geometry), functools.partial(_lax, geometry)
+    return lax.platform_dependent(x, w, cpu=cpu, default=default)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _backward(geometry, x, w, g):
-    fast = _formulation(geometry, x.shape, w.shape)
+    fast = _formulation(geometry, x, w)
 
     def cpu(x, w, g):
-        if fast is _lax and _has_row_products(geometry, w.shape):
+        if fast is _pointwise:
+            return _pointwise_gradients(geometry, x, w, g)
+        if fast in (_depthwise, _clipped):  # their derivatives are again shifts or products
+            return jax.vjp(functools.partial(fast, geometry), x, w)[1](g)
+        if _has_row_products(geometry, w.shape):
             (dx,) = jax.vjp(lambda x: _lax(geometry, x, w), x)[1](g)
             return dx, _row_products(geometry, x, g, w.shape).astype(w.dtype)
-        return jax.vjp(functools.partial(fast, geometry), x, w)[1](g)
+        return default(x, w, g)
 
     def default(x, w, g):
         return jax.vjp(functools.partial(_lax, geometry), x, w)[1](g)
@@ -229,15 +229,19 @@ def _backward(geometry, x, w, g):
     return lax.platform_dependent(x, w, g, cpu=cpu, default=default)
 
 
-def _formulation(geometry, x_shape, w_shape):
+def _formulation(geometry, x, w):
     """Which function computes this convolution on a CPU."""
-    kh, kw, cin, cout = w_shape
-    if geometry.groups == 1 and (kh, kw) == (1, 1) and geometry.padding == ((0, 0), (0, 0)):
-        return _pointwise
-    if cin == 1 and geometry.groups == x_shape[-1] == cout:
+    kh, kw, cin, cout = w.shape
+    if cin == 1 and geometry.groups == x.shape[-1] == cout > 1:
         return _depthwise
-    if geometry.groups == 1 and _share_inside(geometry, x_shape, w_shape) < 0.6:
+    if geometry.groups > 1:
+        return _lax
+    if (kh, kw) == (1, 1) and geometry.padding == ((0, 0), (0, 0)):
+        return _pointwise
+    if _share_inside(geometry, x.shape, w.shape) < 0.6:
         return _clipped
+    if x.dtype == jnp.bfloat16 and geometry.strides == (1, 1) and kw > 1 and cin >= 128:
+        return _row_dots
     return _lax
 
 
@@ -255,27 +259,36 @@ def _lax(geometry, x, w):
 
 
 def _pointwise(geometry, x, w):
-    """1x1: a matrix product, whose gradients are matrix products too."""
+    """1x1: a matrix product."""
     sh, sw = geometry.strides
-    return _dot(x[:, ::sh, ::sw], w[0, 0])
+    return _dot(x[:, ::sh, ::sw], w[0, 0]).astype(x.dtype)
+
+
+def _pointwise_gradients(geometry, x, w, g):
+    """Of 1x1: matrix products too, where XLA's weight gradient has a window of the whole image."""
+    sh, sw = geometry.strides
+    seen, spread = jax.vjp(lambda x: x[:, ::sh, ::sw], x)
+    (dx,) = spread(_dot(g, w[0, 0].T).astype(x.dtype))
+    return dx, _outer(seen, g)[None, None].astype(w.dtype)
 
 
 def _depthwise(geometry, x, w):
-    """One filter a channel: a sum of shifted images, each times one row of weights."""
+    """One filter a channel: a sum of shifted images, which XLA would make a dense convolution."""
     (sh, sw), (dh, dw) = geometry.strides, geometry.dilation
     h, wd = _output_size(geometry, x.shape, w.shape)
-    x = _pad(x, geometry.padding)
-    return sum(
-        x[:, i * dh :: sh, j * dw :: sw][:, :h, :wd] * w[i, j, 0]
+    padded = _pad(x, geometry.padding).astype(_accumulator(x))
+    y = sum(
+        padded[:, i * dh :: sh, j * dw :: sw][:, :h, :wd] * w[i, j, 0]
         for i in range(w.shape[0])
         for j in range(w.shape[1])
     )
+    return y.astype(x.dtype)
 
 
 def _clipped(geometry, x, w):
     """Large dilation: one matrix product a tap, only where the tap lies inside the image."""
     h, wd = _output_size(geometry, x.shape, w.shape)
-    y = jnp.zeros((x.shape[0], h, wd, w.shape[-1]), x.dtype)
+    y = jnp.zeros((x.shape[0], h, wd, w.shape[-1]), _accumulator(x))
     for i in range(w.shape[0]):
         rows = _inside(geometry, x.shape, h, 0, i)
         for j in range(w.shape[1]):
@@ -285,14 +298,25 @@ def _clipped(geometry, x, w):
             tap = _dot(x[:, _slice(rows[1])][:, :, _slice(cols[1])], w[i, j])
             pads = [(out.start, size - out.stop) for out, size in ((rows[0], h), (cols[0], wd))]
             y = y + _pad(tap, pads)
-    return y
+    return y.astype(x.dtype)
+
+
+def _row_dots(geometry, x, w):
+    """bfloat16: a product a kernel row, because XLA turns its convolutions into float32 first."""
+    kh, kw, cin, cout = w.shape
+    dh, dw = geometry.dilation
+    h, wd = _output_size(geometry, x.shape, w.shape)
+    x = _pad(x, geometry.padding)
+    columns = jnp.concatenate([x[:, :, j * dw : j * dw + wd] for j in range(kw)], axis=-1)
+    rows = w.reshape(kh, kw * cin, cout)
+    y = sum(_dot(columns[:, i * dh : i * dh + h], rows[i]) for i in range(kh))
+    return y.astype(x.dtype)
 
 
 def _has_row_products(geometry, w_shape):
+    """Where the row products beat XLA's own weight gradient: not for large windows or stems."""
     kh, kw, cin, _ = w_shape
-    return (
-        geometry.groups == 1 and geometry.strides == (1, 1)
-    )
+    return geometry.groups == 1 and geometry.strides == (1, 1) and max(kh, kw) <= 3 and cin > 8
 
 
 def _row_products(geometry, x, g, w_shape):
@@ -329,9 +353,9 @@ def _outer(a, b):
 
 
 def _dot(x, w):
-    """x [..., m] @ w [m, n], accumulated in float32."""
+    """x [..., m] @ w [m, n], in float32 or better."""
     y = jnp.dot(x.reshape(-1, x.shape[-1]), w, preferred_element_type=_accumulator(x))
-    return y.astype(x.dtype).reshape(*x.shape[:-1], w.shape[-1])
+    return y.reshape(*x.shape[:-1], w.shape[-1])
 
 
 def _accumulator(x):
@@ -348,7 +372,7 @@ def _pad(x, pads):
 
 def _output_size(geometry, x_shape, w_shape):
     return tuple(
-        (x_shape[1 + axis] + sum(pad) - d * (w_shape[axis] - 1) - 1) // s + 1
+        max(0, (x_shape[1 + axis] + sum(pad) - d * (w_shape[axis] - 1) - 1) // s + 1)
         for axis, (s, pad, d) in enumerate(
             zip(geometry.strides, geometry.padding, geometry.dilation, strict=True)
         )

@@ -179,7 +179,9 @@ def input_side(model: Model, available: int, wanted: int) -> int:
     Where none does, the smallest one that does.
     """
     smallest = model.input_size(wanted)
-    legal = (n for n in range(available, smallest, -1) if model.input_size(model.output_size(n)) == n)
+    legal = (
+        n for n in range(available, smallest, -1) if model.input_size(model.output_size(n)) == n
+    )
     return next(legal, smallest)
 
 

@@ -87,11 +87,12 @@ def test_images_of_several_kinds():
 
 
 def test_same_image_within_and_between_splits():
-    train = check(
-        make(record("a", [[0, 1, 2]], value=7), record("b", [[0, 0, 0]], value=7), names=("x",))
-    )
-    val = check(make(record("c", [[1, 0, 0]], value=7), record("d", [[0, 1, 2]], value=8)))
-    assert duplicates({"train": train, "val": val}) == ["train/a = train/b = val/c"]
+    label = [[0, 1, 2]]
+    train = check(make(*[record(n, label, value=v) for n, v in zip("abe", (7, 7, 8), strict=True)]))
+    val = check(make(*[record(n, label, value=v) for n, v in zip("cdf", (7, 8, 9), strict=True)]))
+    same = ["train/a = train/b = val/c", "train/e = val/d"]
+    assert duplicates({"train": train, "val": val}) == same
+    assert problems({"train": train, "val": val}) == [f"same image: {line}" for line in same]
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def spoilt(root):
     (t / "masks" / "lonely.png").unlink()
     write(t / "masks" / "size.png", mask(6, 8))
     wrong = mask(classes=11)
-    wrong[0, 0] = 37
+    wrong[0, :3] = 11, 255, 37
     write(t / "masks" / "label.png", wrong)
     for path in (t / "images" / "cut.png", t / "masks" / "cutmask.png"):
         path.write_bytes(path.read_bytes()[:40])
@@ -211,7 +211,7 @@ def spoilt(root):
 FAULTS = {
     "train/images/lonely.png": "missing mask",
     "train/masks/size.png": "is 8x6 pixels, its image is 9x6",
-    "train/masks/label.png": "label 37 of 11 classes",
+    "train/masks/label.png": "label 11, 37 of 11 classes",
     "train/images/cut.png": "damaged",
     "train/masks/cutmask.png": "damaged",
     "train/images/deep.png": "not uint8 as most images",
@@ -315,6 +315,9 @@ def snapshot(root):
 
 def test_prepared_once_and_again_when_a_file_changes(tmp_path, capfd):
     root = fill(tmp_path / "set", 3, "train")
+    path = root / "train" / "masks" / "im1.png"
+    path.unlink()
+    path = write(path.with_suffix(".bmp"), mask(classes=3))
     before = snapshot(root)
     open_all(tmp_path, root)
     assert snapshot(root) == before  # nothing is written into the user's folder
@@ -323,8 +326,9 @@ def test_prepared_once_and_again_when_a_file_changes(tmp_path, capfd):
     assert "Preparing" not in capfd.readouterr().err
     assert again.class_names == ("class_0", "class_1", "class_2")
 
-    path = write(root / "train" / "masks" / "im1.png", np.full((6, 9), 1, np.uint8))
-    time = before[path][0]
+    write(path, np.full((6, 9), 1, np.uint8))  # as many bytes as before
+    time, size = before[path]
+    assert path.stat().st_size == size
     os.utime(path, ns=(time + 10**9, time + 10**9))
     np.testing.assert_array_equal(open_all(tmp_path, root).records[1]["label"], 1)
     (root / "classes.txt").write_text("x\ny\nz\n")
