@@ -11,7 +11,7 @@ at most `eval_size`. docs/data.md tells which files can be read.
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from segjax import optim
+from segjax import optim, visualize
 from segjax.core import Experiment, Task
 from segjax.data import augment, folder, loader
 from segjax.data.source import Source
@@ -55,7 +55,7 @@ def card(config: ConfigDict) -> dict:
     train = sources(config)["train"]
     return {
         "class_names": train.class_names,
-        "palette": None if train.palette is None else train.palette.tolist(),
+        "palette": visualize.palette(len(train.class_names)).tolist(),
         "channels": train.records[0]["image"].shape[-1],
     }
 
@@ -80,7 +80,7 @@ def task(config: ConfigDict, card: dict) -> Task:
         eval_size=tuple(config.eval_size),
         mean=0.5,
         std=0.25,
-        colours=None if card["palette"] is None else np.uint8(card["palette"]),
+        colours=np.uint8(card["palette"]),
     )
     distort = augment.compose(
         augment.flip(horizontal=True),

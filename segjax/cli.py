@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import difflib
+import errno
 import functools
 import importlib.util
 import inspect
@@ -34,6 +35,9 @@ CACHE = flags.DEFINE_string(
     "~/.cache/segjax/xla",
     "Folder of compiled programs, so that the next start is fast; empty: none.",
 )
+DISK_ERRORS = {
+    getattr(errno, n) for n in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR")
+}
 
 
 def run(main: Callable[[], int | None], define_flags: Callable[[], None] | None = None) -> None:
@@ -65,12 +69,22 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None] | None 
 
 @contextlib.contextmanager
 def sentences():
-    """Print an `InputError` as one sentence and exit, without the traceback of a program error."""
+    """Print an `InputError` as one sentence and exit, without the traceback of a program error.
+
+    The same for a full disk and folders that may not be written, wherever a program meets them.
+    """
     try:
         yield
     except InputError as error:
-        print(f"segjax: {error}", file=sys.stderr)
-        sys.exit(2)
+        sentence = str(error)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        sentence = f"{error.filename or 'A file'} cannot be written or read: {error.strerror}."
+    else:
+        return
+    print(f"segjax: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -201,10 +215,11 @@ def python_errors(path: Path) -> Iterator[None]:
         yield
     except (SyntaxError, ImportError, NameError, AttributeError) as error:
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
-        own = isinstance(error, SyntaxError) and Path(error.filename or "") == path
-        line = error.lineno if own else lines[-1] if lines else "?"
-        reason = error.msg if isinstance(error, SyntaxError) else error
+        line = next((f.lineno for f in reversed(frames) if Path(f.filename) == path), None)
+        reason = str(error)
+        if isinstance(error, SyntaxError):
+            reason = error.msg
+            line = error.lineno if error.filename == str(path) else line
         kind = type(error).__name__
         raise InputError(f"The config {path} fails in line {line}: {kind}: {reason}.") from error
 

@@ -10,11 +10,11 @@ TensorBoard files, panel.png and the checkpoints.
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
+from ml_collections import ConfigDict
 from rich.console import Console
 
 from segjax import checkpoint, cli, parallel, train, workdir
@@ -46,11 +46,16 @@ def main() -> int:
 
 
 def run(
-    source: str, config: Any, path: Path, evaluate: bool = False, accept_changes: bool = False
+    source: str,
+    config: ConfigDict,
+    path: Path,
+    evaluate: bool = False,
+    accept_changes: bool = False,
 ) -> int:
     """Train the config's experiment in the workdir and show its figures; the exit status."""
     console = Console()
     module, _ = cli.load_config(source)
+    check_values(config)
     values = cli.plain_values(config)
     if evaluate:
         workdir.read_config(path)  # or say that there is nothing to evaluate
@@ -61,7 +66,7 @@ def run(
     check_best(experiment, config.best)
     if jax.process_index() == 0 and not evaluate:
         workdir.record(path, values, source, experiment.card)
-    settings = config.train.to_dict()
+    settings = {"seed": config.seed, **config.train.to_dict()}
     report = workdir.Report(
         path, steps=settings["steps"], log_every=config.log_every, console=console
     )
@@ -84,6 +89,18 @@ def run(
         console.print(workdir.table(outcome.figures, f"{path} at step {int(outcome.state.step)}"))
         console.print(f"Pictures: {path / 'panel.png'}", highlight=False)
     return 0
+
+
+def check_values(config: ConfigDict) -> None:
+    """Raise `InputError` unless the config has the values that every run needs, counts above 0."""
+    known = cli.flatten(config)
+    for name in ("seed", "batch_size", "best", "log_every", "train.steps"):
+        if name not in known:
+            raise InputError(f"The config lacks the value {name}, which every run needs.")
+    for name in ("batch_size", "log_every", "train.steps", "train.eval_every", "train.save_every"):
+        value = cli.value_of(config, name) if name in known else None
+        if value is not None and value < 1:
+            raise InputError(f"--config.{name} must be at least 1, not {value}.")
 
 
 def check_best(experiment: Experiment, best: str) -> None:

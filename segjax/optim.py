@@ -55,17 +55,17 @@ class LearningRateState(NamedTuple):
 
 def learning_rate(schedule: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     """Multiply by -schedule(count), as `optax.scale_by_learning_rate`, and keep the rate to log."""
-    rate_at = schedule if callable(schedule) else (lambda count: jnp.full((), schedule))
+    rate_at = schedule if callable(schedule) else (lambda _: jnp.asarray(schedule))
 
     def init(params: Any) -> LearningRateState:
         del params
         return LearningRateState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
 
-    def update(updates: Any, state: LearningRateState, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, LearningRateState]:
         del params
         rate = jnp.asarray(rate_at(state.count), jnp.float32)
         updates = jax.tree.map(lambda u: (-rate * u).astype(u.dtype), updates)
-        return updates, LearningRateState(optax.safe_increment(state.count), rate)
+        return updates, LearningRateState(jnp.asarray(optax.safe_increment(state.count)), rate)
 
     return optax.GradientTransformation(init, update)
 
@@ -132,7 +132,7 @@ def freeze(tx: optax.GradientTransformation, patterns: Sequence[str]) -> Any:
 def adamw(
     rate: optax.ScalarOrSchedule, decay: float = 1e-4, clip: float = 1.0
 ) -> optax.GradientTransformation:
-    """AdamW (Loshchilov and Hutter 2019) after clipping the gradient's norm; biases do not decay."""
+    """AdamW (Loshchilov and Hutter 2019) after clipping the gradient norm; biases do not decay."""
     return optax.chain(
         optax.clip_by_global_norm(clip),
         optax.scale_by_adam(),
@@ -155,7 +155,7 @@ def ema(decay: float) -> optax.GradientTransformation:
     def init(params: Any) -> EmaState:
         return EmaState(jax.tree.map(jnp.array, params))
 
-    def update(updates: Any, state: EmaState, params: Any = None) -> tuple[Any, EmaState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, EmaState]:
         if params is None:
             raise ValueError("optim.ema averages the weights: pass them to update().")
         chex.assert_trees_all_equal_structs(state.averaged_params, params)

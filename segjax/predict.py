@@ -113,13 +113,14 @@ def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[
     cli.require(module, "task")
     with config.unlocked():
         config.update(saved["values"])
-    checkpoints = checkpoint.Checkpoints(path / "checkpoints", config.best)
+    checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"]["best"])
+    steps = checkpoints.manager.all_steps()
     step = step or checkpoints.best_step() or checkpoints.latest_step()
-    if step not in checkpoints.manager.all_steps():
-        raise InputError(
-            f"There is no checkpoint of step {step} in {path}; there are those of "
-            f"{', '.join(map(str, checkpoints.manager.all_steps())) or 'no step: train first'}."
-        )
+    if step is None:
+        raise InputError(f"There is no checkpoint in {path}: train first.")
+    if step not in steps:
+        there = ", ".join(map(str, sorted(steps)))
+        raise InputError(f"There is no checkpoint of step {step} in {path}, but of {there}.")
     variables = jax.device_put(checkpoints.restore_variables(step))
     task = module.task(config, saved["card"])
 
@@ -146,7 +147,7 @@ def segment(
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     elif image.shape[-1] == 1 and channels == 3:
         image = np.repeat(image, 3, axis=-1)
-    scaled = np.float32(image) / np.float32(np.iinfo(image.dtype).max)
+    scaled = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
     side = tile + 2 * margin
     return overlap_tile(lambda tiles: predict(tiles, (tile, tile)), scaled, side, margin)
 

@@ -90,13 +90,11 @@ def conv_general_dilated(
             precision,
             preferred_element_type,
         )
-    dilation = tuple(rhs_dilation or (1, 1))
+    strides, dilation = _pair(window_strides), _pair(rhs_dilation or (1, 1))
     if isinstance(padding, str):
         window = [d * (k - 1) + 1 for d, k in zip(dilation, rhs.shape[:2], strict=True)]
-        padding = lax.padtype_to_pads(lhs.shape[1:3], window, window_strides, padding)
-    (top, bottom), (left, right) = padding
-    pads = ((int(top), int(bottom)), (int(left), int(right)))
-    strides = tuple(int(s) for s in window_strides)
+        padding = lax.padtype_to_pads(lhs.shape[1:3], window, strides, padding)
+    pads = (_pair(padding[0]), _pair(padding[1]))
     return _conv(Geometry(strides, pads, dilation, feature_group_count), lhs, rhs)
 
 
@@ -134,20 +132,14 @@ def conv_transpose(
         )
     if not _fast:
         return _lax_conv_transpose(x, kernel, stride, padding, size, dilation)
-    if stride == (1, 1):
-        window = dilation
-    else:
-        # Zeros between the taps of a dilated kernel: this pair of options is rare.
-        kernel = lax.pad(
-            kernel,
-            jnp.zeros((), kernel.dtype),
-            ((0, 0, dilation[0] - 1), (0, 0, dilation[1] - 1), (0, 0, 0), (0, 0, 0)),
-        )
-        window = (1, 1)
-    return _subpixel_conv_transpose(x, kernel, stride, padding, size, window)
+    if stride != (1, 1) and dilation != (1, 1):  # rare: write the dilation as zeros in the kernel
+        between = [(0, 0, d - 1) for d in dilation]
+        kernel = lax.pad(kernel, jnp.zeros((), kernel.dtype), [*between, (0, 0, 0), (0, 0, 0)])
+        dilation = (1, 1)
+    return _subpixel(x, kernel, stride, padding, size, dilation)
 
 
-def _subpixel_conv_transpose(x, kernel, stride, padding, size, dilation):
+def _subpixel(x, kernel, stride, padding, size, dilation):
     """A convolution to stride * stride * Cout channels, depth-to-space, and a crop to `size`."""
     (kh, kw, cin, cout), (sh, sw) = kernel.shape, stride
     taps_h, taps_w = -(-kh // sh), -(-kw // sw)  # blocks of the kernel, each one stride long
@@ -196,7 +188,7 @@ def _conv(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
 
 _conv.defvjp(
     lambda geometry, x, w: (_conv(geometry, x, w), (x, w)),
-    lambda geometry, saved, g: _backward(geometry, *saved, g),
+    lambda geometry, saved, g: _backward(geometry, saved[0], saved[1], g),
 )
 
 
@@ -248,13 +240,7 @@ def _formulation(geometry, x, w):
 def _lax(geometry, x, w):
     strides, padding, dilation, groups = geometry
     return lax.conv_general_dilated(
-        x,
-        w,
-        strides,
-        padding,
-        rhs_dilation=dilation,
-        dimension_numbers=NHWC,
-        feature_group_count=groups,
+        x, w, strides, padding, None, dilation, NHWC, feature_group_count=groups
     )
 
 
@@ -277,11 +263,10 @@ def _depthwise(geometry, x, w):
     (sh, sw), (dh, dw) = geometry.strides, geometry.dilation
     h, wd = _output_size(geometry, x.shape, w.shape)
     padded = _pad(x, geometry.padding).astype(_accumulator(x))
-    y = sum(
-        padded[:, i * dh :: sh, j * dw :: sw][:, :h, :wd] * w[i, j, 0]
-        for i in range(w.shape[0])
-        for j in range(w.shape[1])
-    )
+    y = jnp.zeros((x.shape[0], h, wd, x.shape[-1]), padded.dtype)
+    for i in range(w.shape[0]):
+        for j in range(w.shape[1]):
+            y = y + padded[:, i * dh :: sh, j * dw :: sw][:, :h, :wd] * w[i, j, 0]
     return y.astype(x.dtype)
 
 
@@ -309,7 +294,9 @@ def _row_dots(geometry, x, w):
     x = _pad(x, geometry.padding)
     columns = jnp.concatenate([x[:, :, j * dw : j * dw + wd] for j in range(kw)], axis=-1)
     rows = w.reshape(kh, kw * cin, cout)
-    y = sum(_dot(columns[:, i * dh : i * dh + h], rows[i]) for i in range(kh))
+    y = jnp.zeros((x.shape[0], h, wd, cout), _accumulator(x))
+    for i in range(kh):
+        y = y + _dot(columns[:, i * dh : i * dh + h], rows[i])
     return y.astype(x.dtype)
 
 
@@ -364,8 +351,6 @@ def _accumulator(x):
 
 def _pad(x, pads):
     """Zeros around the rows and columns of [B, H, W, C]; negative numbers crop."""
-    if tuple(map(tuple, pads)) == ((0, 0), (0, 0)):
-        return x
     config = [(0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)]
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 
@@ -400,6 +385,11 @@ def _share_inside(geometry, x_shape, w_shape):
 
 def _slice(r):
     return slice(r.start, r.stop, r.step)
+
+
+def _pair(values) -> Pair:
+    first, second = values
+    return int(first), int(second)
 
 
 def _is_nhwc(lhs, rhs, dimension_numbers):

@@ -64,6 +64,8 @@ MAX = {
     "2x3_1x2_p01": ((2, 3), (1, 2), (0, 1), False),
     "2_3": ((2, 2), (3, 3), (0, 0), False),
     "7_2_p3": ((7, 7), (2, 2), (3, 3), False),
+    "2_2_p1_ceil": ((2, 2), (2, 2), (1, 1), True),
+    "2_4_ceil": ((2, 2), (4, 4), (0, 0), True),
 }
 for name, (window, stride, padding, ceil) in MAX.items():
     x = torch.from_numpy(random.integers(-4, 4, (3, 2, 7, 8)).astype(np.float32))

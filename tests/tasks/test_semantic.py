@@ -1,0 +1,144 @@
+"""The semantic task: cropping, filling, valid, mirrored borders, weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segjax.errors import InputError
+from segjax.metrics.confusion import confusion
+from segjax.models.unet import UNet
+from segjax.tasks import semantic as tasks
+from segjax.tasks.semantic import semantic
+
+RNG = np.random.default_rng(0)
+
+
+def task(model=None, size=(8, 12), **options):
+    model = model or UNet(3, width=2, depth=1, padding="same", dropout=0.0)
+    return semantic(model, 3, metrics=[confusion(3)], size=size, **options)
+
+
+def record(height=10, width=14, dtype=np.uint8, channels=1):
+    top = np.iinfo(dtype).max
+    image = RNG.integers(0, top, (height, width, channels), endpoint=True).astype(dtype)
+    return {"image": image, "label": RNG.integers(0, 3, (height, width)).astype(np.uint8)}
+
+
+def batch_of(height=8, width=12, count=3):
+    image = RNG.random((count, height, width, 1), np.float32)
+    label = RNG.integers(0, 3, (count, height, width)).astype(np.int32)
+    return {"image": image, "label": label, "valid": np.ones(count, bool)}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_images_are_scaled_to_one_and_cropped_with_their_labels(dtype):
+    r = record(dtype=dtype)
+    r["image"][..., 0] = r["label"].astype(dtype) * (np.iinfo(dtype).max // 2)
+    example = task().preprocess(r, np.random.default_rng(1), True)
+    assert example["image"].shape == (8, 12, 1)
+    assert example["image"].dtype == np.float32
+    np.testing.assert_allclose(example["image"][..., 0] * 2, example["label"], atol=0.01)
+
+
+def test_training_crops_move_and_evaluation_shows_all():
+    r = record(20, 20)
+    crops = [task().preprocess(r, np.random.default_rng(i), True)["label"] for i in range(8)]
+    assert len({crop.tobytes() for crop in crops}) > 4
+    full = task(eval_size=(24, 32)).preprocess(r, np.random.default_rng(0), False)
+    assert full["label"].shape == (24, 32)
+    np.testing.assert_array_equal(full["label"][:20, :20], r["label"])
+    assert (full["label"][20:] == 255).all()
+    assert (full["label"][:, 20:] == 255).all()
+
+
+def test_an_image_too_large_to_evaluate_is_named():
+    with pytest.raises(InputError, match="image a.png is 20 x 14, larger .* of 8 x 12"):
+        task().preprocess({**record(20, 14), "name": "a.png"}, np.random.default_rng(0), False)
+
+
+def test_weights_are_cropped_along_and_zero_where_filled_up():
+    weigh = lambda r: r["label"].astype(np.float32) + 1  # noqa: E731
+    t = task(size=(12, 12), pixel_weights=weigh)
+    example = t.preprocess(record(10, 14), np.random.default_rng(3), True)
+    inside = example["label"] != 255
+    np.testing.assert_array_equal(example["weight"][inside], example["label"][inside] + 1)
+    assert not example["weight"][~inside].any()
+    assert "weight" not in t.preprocess(record(10, 10), np.random.default_rng(3), False)
+
+
+def test_ignored_pixels_and_padded_examples_change_nothing():
+    t, batch = task(), batch_of()
+    variables = t.init(jax.random.key(0), batch)
+    batch["label"][0, 2:5] = 255
+    batch["valid"][2] = False
+
+    @jax.jit
+    def run(batch):
+        def loss(params):
+            return t.loss(params, {}, batch, jax.random.key(1))
+
+        (value, (_, scalars)), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        return value, scalars["accuracy"], grads
+
+    before = run(batch)
+    other = {**batch, "label": batch["label"].copy(), "image": batch["image"].copy()}
+    other["label"][2], other["image"][2] = 1, 0.3
+    after = run(other)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), before, after)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_prediction_is_of_the_labels_size(padding):
+    model = UNet(3, width=2, depth=1, padding=padding)
+    t, batch = task(model), batch_of(9, 14)
+    variables = t.init(jax.random.key(0), batch)
+    preds = jax.jit(t.predict)(variables, batch)
+    assert preds["label"].shape == (3, 9, 14)
+    np.testing.assert_allclose(preds["prob"].sum(-1), 1, atol=1e-5)
+
+
+def test_context_around_the_label_is_used_where_it_is_given():
+    """An unpadded network sees the same pixels whether they come with the tile or by mirroring."""
+    model = UNet(3, width=2, depth=1)  # loses 8 pixels a side at depth 1
+    t, batch = task(model), batch_of(12, 12, 1)
+    variables = t.init(jax.random.key(0), batch)
+    mirrored = np.pad(batch["image"], ((0, 0), (8, 8), (8, 8), (0, 0)), mode="reflect")
+    a = t.predict(variables, batch)["prob"]
+    b = t.predict(variables, {**batch, "image": mirrored})["prob"]
+    np.testing.assert_allclose(a, b, atol=1e-6)
+    mirrored[:, :4] = 0  # real context that differs from the mirror changes the border only
+    c = t.predict(variables, {**batch, "image": mirrored})["prob"]
+    assert np.abs(a - c)[:, :4].max() > 1e-6
+    np.testing.assert_allclose(a[:, 8:], c[:, 8:], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("available", "wanted", "side"), [(572, 388, 572), (576, 384, 572), (400, 388, 572)]
+)
+def test_input_side_of_unpadded_networks(available, wanted, side):
+    assert tasks.input_side(UNet(2), available, wanted) == side
+
+
+@pytest.mark.parametrize(
+    ("available", "wanted", "side"), [(576, 384, 576), (580, 384, 576), (500, 500, 512)]
+)
+def test_input_side_of_padded_networks(available, wanted, side):
+    assert tasks.input_side(UNet(2, padding="same"), available, wanted) == side
+
+
+def test_centre_and_mirror_are_inverse():
+    x = jnp.arange(2 * 5 * 7.0).reshape(2, 5, 7, 1)
+    big = tasks.mirror_to(x, (8, 9))
+    np.testing.assert_array_equal(tasks.centre(big, (5, 7)), x)
+    # Rows above the image mirror it without repeating its edge.
+    np.testing.assert_array_equal(big[:, 0, 1:-1], x[:, 1])
+
+
+def test_figures_come_from_the_whole_split():
+    t = task()
+    evidence = [(np.array([[4, 0, 0], [0, 2, 0], [0, 0, 0]]),), (np.array([[0, 4, 0]] * 3) * 0 + 1,)]
+    figures = t.summarise(iter(evidence))
+    total = evidence[0][0] + evidence[1][0]
+    iou = np.diag(total) / (total.sum(0) + total.sum(1) - np.diag(total))
+    assert figures["miou"] == pytest.approx(iou.mean())
