@@ -55,7 +55,8 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None] | None 
         with sentences():
             if len(argv) > 1:
                 raise InputError(
-                    f"Unexpected argument {argv[1]!r}: options are written --name=value."
+                    f"Unexpected argument {argv[1]!r}: write options as --name=value, and "
+                    "a pattern in quotes."
                 )
             set_up_process()
             return main()

@@ -10,11 +10,11 @@ TensorBoard files, panel.png and the checkpoints.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from segjax import checkpoint, cli, parallel, train, workdir
@@ -47,7 +47,7 @@ def main() -> int:
 
 def run(
     source: str,
-    config: ConfigDict,
+    config: Any,
     path: Path,
     evaluate: bool = False,
     accept_changes: bool = False,
@@ -91,7 +91,7 @@ def run(
     return 0
 
 
-def check_values(config: ConfigDict) -> None:
+def check_values(config: Any) -> None:
     """Raise `InputError` unless the config has the values that every run needs, counts above 0."""
     known = cli.flatten(config)
     for name in ("seed", "batch_size", "best", "log_every", "train.steps"):

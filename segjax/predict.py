@@ -81,7 +81,8 @@ def run(
     workdir.make_folder(output, "--output")
     colours = np.asarray(card["palette"], np.uint8)
     failures = 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("Segmenting", total=len(files))
         for file, name in zip(files, names, strict=True):
             try:
@@ -89,9 +90,7 @@ def run(
             except InputError as error:
                 pages = []
                 failures += 1
-                progress.console.print(
-                    f"Skipped: {error}", highlight=False, markup=False, soft_wrap=True
-                )
+                console.print(f"Skipped: {error}", markup=False)
             for page, suffix in zip(pages, page_suffixes(len(pages)), strict=True):
                 prob = segment(predict, page, card["channels"], tile, margin)
                 write(output, name + suffix, page, prob, colours, probabilities)

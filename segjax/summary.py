@@ -80,7 +80,7 @@ def tables(
         "input": f"{height} x {width} x {channels}",
         "output": f"{output[1]} x {output[2]} x {output[3]}",
         "parameters": f"{count(variables['params']):,}",
-        "FLOPs, one image": f"{flops / 1e9:.2f} G (multiply and add counted as two)",
+        "FLOPs, one image": f"{flops / 1e9:.3g} G (multiply and add counted as two)",
         "output stride": f"{max(round(height / output[1]), 1)}",
         "deepest map": f"{deepest[1]} x {deepest[2]} x {deepest[3]}",
         "receptive field": field,

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-IGNORE_COLOUR = (128, 128, 128)
+IGNORE_COLOUR = np.array([128, 128, 128], np.uint8)
+WRONG, RIGHT = np.array([[230, 40, 40], [255, 255, 255]], np.uint8)
 
 
 def palette(num_classes: int) -> np.ndarray:
@@ -23,7 +24,7 @@ def colour_labels(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """int [..., H, W] -> uint8 [..., H, W, 3]; what is no class, such as ignore, is grey."""
     inside = (labels >= 0) & (labels < len(colours))
     picture = colours[np.where(inside, labels, 0)]
-    return np.where(inside[..., None], picture, np.uint8(IGNORE_COLOUR))
+    return np.where(inside[..., None], picture, IGNORE_COLOUR)
 
 
 def to_rgb(images: np.ndarray) -> np.ndarray:
@@ -43,8 +44,8 @@ def overlay(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, opacity:
 def errors(labels: np.ndarray, predictions: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """uint8 [..., H, W, 3]: red where the prediction is wrong, grey where it does not count."""
     wrong = (labels != predictions) & valid
-    picture = np.where(wrong[..., None], np.uint8([230, 40, 40]), np.uint8([255, 255, 255]))
-    return np.where(valid[..., None], picture, np.uint8(IGNORE_COLOUR))
+    picture = np.where(wrong[..., None], WRONG, RIGHT)
+    return np.where(valid[..., None], picture, IGNORE_COLOUR)
 
 
 def sheet(panels: Mapping[str, np.ndarray], rows: int = 4, gap: int = 4) -> np.ndarray:

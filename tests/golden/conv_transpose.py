@@ -39,7 +39,8 @@ def main() -> None:
         )
         cotangent = rng.normal(size=tuple(y.shape)).astype(np.float32)
         (y * torch.tensor(cotangent)).sum().backward()
-        assert tx.grad is not None and tkernel.grad is not None
+        assert tx.grad is not None
+        assert tkernel.grad is not None
         arrays |= {
             f"x{i}": x,
             f"kernel{i}": kernel,

@@ -38,13 +38,16 @@ def close(actual, expected, tolerance=1e-5):
     np.testing.assert_allclose(actual / largest, expected / largest, rtol=0, atol=tolerance)
 
 
-def value_and_gradients(function, x, w):
+def values_and_gradients(functions, x, w):
+    """(y, dx, dw) of each function, as one compiled program."""
+    g = normal(*jax.eval_shape(functions[0], x, w).shape, seed=1, dtype=x.dtype)
+
     @jax.jit
     def run(x, w, g):
-        y, vjp = jax.vjp(function, x, w)
-        return y, *vjp(g)
+        pulled = [jax.vjp(function, x, w) for function in functions]
+        return [(y, *vjp(g.astype(y.dtype))) for y, vjp in pulled]
 
-    return run(x, w, normal(*jax.eval_shape(function, x, w).shape, seed=1, dtype=x.dtype))
+    return run(x, w, g)
 
 
 ASYMMETRIC = ((1, 3), (0, 2))
@@ -52,9 +55,9 @@ ASYMMETRIC = ((1, 3), (0, 2))
 CONVOLUTIONS = [
     ((1, 5, 7, 12, 5, (3, 3), (1, 1), (1, 1), "SAME", 1), "row_products"),
     ((3, 5, 7, 10, 12, (3, 3), (1, 1), (1, 1), "VALID", 1), "row_products"),
-    ((2, 6, 5, 12, 3, (3, 2), (1, 1), (2, 1), ASYMMETRIC, 1), "row_products"),
+    ((2, 9, 8, 12, 3, (3, 2), (1, 1), (2, 1), ASYMMETRIC, 1), "row_products"),
     ((2, 5, 6, 9, 9, (1, 3), (1, 1), (1, 1), "SAME_LOWER", 1), "row_products"),
-    ((1, 6, 7, 16, 4, (3, 3), (1, 1), (1, 1), ((-1, 2), (3, -1)), 1), "row_products"),
+    ((1, 9, 10, 16, 4, (3, 3), (1, 1), (1, 1), ((-1, 2), (3, -1)), 1), "row_products"),
     ((3, 5, 7, 4, 3, (1, 1), (1, 1), (1, 1), "SAME", 1), "pointwise"),
     ((1, 5, 8, 4, 3, (1, 1), (2, 3), (1, 1), "VALID", 1), "pointwise"),
     ((3, 7, 5, 6, 6, (3, 3), (1, 1), (1, 1), "SAME", 6), "depthwise"),
@@ -104,11 +107,8 @@ def test_equals_lax_in_value_and_gradient(case, formulation, monkeypatch):
     jax.clear_caches()
     expected, x_shape, w_shape = convolve(lax.conv_general_dilated, case)
     x, w = normal(*x_shape), normal(*w_shape)
-    for ours, reference in zip(
-        value_and_gradients(convolve(conv_general_dilated, case)[0], x, w),
-        value_and_gradients(expected, x, w),
-        strict=True,
-    ):
+    functions = convolve(conv_general_dilated, case)[0], expected
+    for ours, reference in zip(*values_and_gradients(functions, x, w), strict=True):
         assert ours.dtype == reference.dtype
         close(ours, reference)
     if min(jax.eval_shape(expected, x, w).shape):
@@ -118,16 +118,16 @@ def test_equals_lax_in_value_and_gradient(case, formulation, monkeypatch):
 @pytest.mark.parametrize(
     ("case", "cin"),
     [(CONVOLUTIONS[0][0], 128), (CONVOLUTIONS[2][0], 130)]
-    + [(CONVOLUTIONS[i][0], CONVOLUTIONS[i][0][3]) for i in (5, 8, 10)],
+    + [(CONVOLUTIONS[i][0], CONVOLUTIONS[i][0][3]) for i in (5, 8)],
 )
 def test_bfloat16_is_float32_rounded(case, cin):
     function, x_shape, w_shape = convolve(conv_general_dilated, (*case[:3], cin, *case[4:]))
     x, w = (normal(*shape, dtype=jnp.bfloat16) for shape in (x_shape, w_shape))
-    for ours, reference in zip(
-        value_and_gradients(function, x, w),
-        value_and_gradients(function, x.astype(jnp.float32), w.astype(jnp.float32)),
-        strict=True,
-    ):
+
+    def exact(x, w):
+        return function(x.astype(jnp.float32), w.astype(jnp.float32))
+
+    for ours, reference in zip(*values_and_gradients((function, exact), x, w), strict=True):
         assert ours.dtype == jnp.bfloat16
         close(ours, reference, 2**-7)
 
@@ -141,7 +141,7 @@ def test_other_arguments_go_to_lax_unchanged():
         ((normal(1, 2, 4, 5, 6), normal(3, 2, 2, 2, 2), (1, 2, 1), "SAME"), {}),
         ((normal(2, 12, 5, 5), normal(4, 12, 3, 3), (1, 1), "SAME"), {"dimension_numbers": nchw}),
         ((normal(2, 12, 5, 5), normal(4, 12, 3, 3), (1, 1), "SAME"), {}),
-        ((x, w, (1, 1), "VALID"), {"lhs_dilation": (2, 1), "dimension_numbers": NHWC}),
+        ((x, w, (1, 1), ASYMMETRIC), {"lhs_dilation": (2, 1), "dimension_numbers": NHWC}),
         ((x, w, (1, 1), "SAME"), {"batch_group_count": 2, "dimension_numbers": NHWC}),
         ((x, w, (1, 1), "SAME"), {"precision": "highest", "dimension_numbers": NHWC}),
     ]:
@@ -176,21 +176,24 @@ def test_other_platforms_get_plain_lax():
     assert "stablehlo.dot_general" in cpu
 
 
-@pytest.mark.parametrize("index", [0, 6, 7, 10])
+@pytest.mark.parametrize("index", [0, 6])
 def test_second_derivative_remat_and_vmap(index):
-    def second(with_function):
-        function, x_shape, w_shape = convolve(with_function, CONVOLUTIONS[index][0])
+    functions = conv_general_dilated, lax.conv_general_dilated
+    case = CONVOLUTIONS[index][0]
+    _, x_shape, w_shape = convolve(conv_general_dilated, case)
 
-        def penalty(x, w):  # a gradient penalty, as adversarial losses have
-            gradient = jax.grad(lambda x: (jax.checkpoint(function)(x, w) ** 3).sum())(x)
-            return (gradient**2).sum()
+    def penalty(x, w, function):  # a gradient penalty, as adversarial losses have
+        convolution_of = jax.checkpoint(convolve(function, case)[0])
+        gradient = jax.grad(lambda x: (convolution_of(x, w) ** 3).sum())(x)
+        return (gradient**2).sum()
 
-        x, w = normal(2, *x_shape), normal(2, *w_shape)
-        return jax.jit(jax.vmap(jax.grad(penalty, (0, 1))))(x, w)
+    @jax.jit
+    @jax.vmap
+    def second(x, w):
+        return [jax.grad(penalty, (0, 1))(x, w, function) for function in functions]
 
-    for ours, reference in zip(
-        second(conv_general_dilated), second(lax.conv_general_dilated), strict=True
-    ):
+    x, w = normal(2, *x_shape), normal(2, *w_shape)
+    for ours, reference in zip(*second(x, w), strict=True):
         close(ours, reference)
 
 
@@ -199,11 +202,14 @@ def test_in_linen():
         return nn.Conv(5, (3, 3), strides=2, kernel_dilation=2, conv_general_dilated=function)
 
     x = normal(2, 7, 9, 12)
-    variables = module(None).init(jax.random.key(0), x)
-    close(module(conv_general_dilated).apply(variables, x), module(None).apply(variables, x))
+    variables = {"params": {"kernel": normal(3, 3, 12, 5), "bias": normal(5)}}
+    ours, reference = (
+        jax.jit(module(function).apply)(variables, x) for function in (conv_general_dilated, None)
+    )
+    close(ours, reference)
 
 
-@pytest.mark.parametrize("index", [0, 5, 7, 10, None])
+@pytest.mark.parametrize("index", [0, 5, 7, None])
 def test_batch_sharded_over_devices_moves_no_activations(index):
     devices = jax.devices()
     if len(devices) < 2:
@@ -316,7 +322,7 @@ def test_conv_transpose_does_not_flip_its_kernel():
 
 
 def test_conv_transpose_without_outputs_says_so():
-    with pytest.raises(InputError, match="no outputs .* less padding"):
+    with pytest.raises(InputError, match=r"no outputs .* less padding"):
         conv_transpose(jnp.ones((1, 1, 4, 1)), jnp.ones((2, 2, 1, 1)), (2, 2), ((1, 1), (0, 0)))
     with pytest.raises(AssertionError):
         conv_transpose(jnp.ones((1, 4, 1)), jnp.ones((2, 2, 1, 1)), (2, 2))

@@ -1,0 +1,120 @@
+"""Every config: it builds, its step traces once, every parameter moves, its figures are finite."""
+
+import itertools
+from pathlib import Path
+
+import chex
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from segjax import cli, parallel, train
+from segjax.data.camvid import CLASS_NAMES as CAMVID_CLASSES
+
+ROOT = Path(__file__).parent.parent.parent
+NAMES = sorted(path.stem for path in (ROOT / "configs").glob("[!_]*.py"))
+
+# What makes each config small; the data it needs are made below.
+SMALL = {
+    "unet": {"model.width": 2, "model.depth": 2, "batch_size": 2},
+    "unet_isbi": {"width": 2, "crop": (64, 64), "batch_size": 2},
+    "unet_camvid": {"width": 2, "scale": 0.1, "batch_size": 2},
+    "unet_folder": {"width": 2, "crop": (32, 48), "eval_size": (32, 48), "batch_size": 2},
+    "unet_paper": {},
+}
+TRACED_ONLY = {"unet_paper"}  # its size is the paper's: seconds a step
+
+
+def make_isbi(root: Path):
+    generator = np.random.default_rng(0)
+    for i in range(30):
+        label = cv2.resize(generator.integers(0, 2, (16, 16)).astype(np.uint8) * 255, (512, 512))
+        write(root / f"train/label/{i:02d}.png", np.where(label > 127, 255, 0))
+        write(root / f"train/image/{i:02d}.png", label // 2 + 40)
+
+
+def make_camvid(root: Path):
+    generator = np.random.default_rng(0)
+    for split, i in itertools.product(("train", "val"), range(2)):
+        label = generator.integers(0, len(CAMVID_CLASSES) + 1, (36, 48)).astype(np.uint8)
+        label = cv2.resize(label, (480, 360), interpolation=cv2.INTER_NEAREST)
+        write(root / f"{split}/label/{i}.png", label)
+        write(root / f"{split}/image/{i}.png", np.stack([label * 20] * 3, -1))
+
+
+def make_folder(root: Path):
+    generator = np.random.default_rng(0)
+    for i in range(10):
+        label = generator.integers(0, 3, (30, 40)).astype(np.uint8)
+        write(root / f"masks/{i}.png", label)
+        write(root / f"images/{i}.png", label * 100)
+    (root / "classes.txt").write_text("a\nb\nc\n")
+
+
+def write(path: Path, array: np.ndarray):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), array.astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, dict[str, str]]:
+    root = tmp_path_factory.mktemp("files")
+    make_isbi(root / "isbi")
+    make_camvid(root / "camvid")
+    make_folder(root / "folder")
+    isbi = {"manual_dir": str(root / "isbi")}
+    return {
+        "unet": {},
+        "unet_isbi": isbi,
+        "unet_paper": isbi,
+        "unet_camvid": {"manual_dir": str(root / "camvid")},
+        "unet_folder": {"root": str(root / "folder")},
+    }
+
+
+def test_every_config_is_here():
+    assert set(NAMES) == set(SMALL)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config(name, files):
+    module, config = cli.load_config(f"configs/{name}.py", {**SMALL[name], **files[name]})
+    assert "python -m segjax.main --config=configs/" in (module.__doc__ or "")
+    experiment = module.build(config)
+    assert experiment.card.keys() == {"class_names", "palette", "channels"}
+    mesh = parallel.data_mesh(1)
+    batches = experiment.train(0)
+    batch = next(batches)
+    assert len(batch["image"]) == config.batch_size
+    step = train.jit_train_step(experiment, mesh)
+    if name in TRACED_ONLY:
+        state = train.abstract_state(experiment, batch, mesh)
+        after, scalars = jax.eval_shape(step, state, batch, np.int32(0))
+        chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+        assert scalars["loss"].shape == ()
+        return
+
+    chex.clear_trace_counter()
+    loss = chex.assert_max_traces(experiment.task.loss, n=1)
+    step = train.jit_train_step(experiment._replace(task=experiment.task._replace(loss=loss)), mesh)
+    state = parallel.replicate(train.init_state(experiment, batch, 0), mesh)
+    before = jax.device_get(state.params)
+    for i, batch in enumerate([batch, *itertools.islice(batches, 2)]):
+        state, scalars = step(state, parallel.shard_batch(batch, mesh), np.int32(i))
+        assert np.isfinite(scalars["loss"])
+    for path, x in jax.tree_util.tree_leaves_with_path(before):
+        new = state.params
+        for key in path:
+            new = new[key.key]
+        assert not np.array_equal(x, new), f"{jax.tree_util.keystr(path)} did not move"
+
+    eval_step = train.jit_eval_step(experiment.task, mesh)
+    for split, make_batches in experiment.evals.items():
+        one = itertools.islice(make_batches(), 1)
+        figures, panels = train.evaluate(
+            experiment.task, eval_step, state.eval_variables, one, mesh
+        )
+        assert config.best in figures, f"{split} has no {config.best}"
+        assert np.isfinite(figures[config.best])
+        assert all(x.dtype == np.uint8 and x.ndim == 4 for x in panels.values())
