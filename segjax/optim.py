@@ -24,6 +24,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from segjax.errors import InputError
+
 NO_DECAY = ("bias$", "scale$")
 """Biases and the gains of normalisation layers: commonly left out of weight decay."""
 
@@ -80,14 +82,18 @@ def paths(params: Any) -> Any:
 def matches(patterns: Sequence[str]) -> Any:
     """params -> tree of bool: whether any of the patterns is found in a parameter's path.
 
-    Raises `ValueError` for a pattern that is found in no path, since it then does nothing.
+    Raises `InputError` for a pattern that is found in no path, since it would do nothing.
     """
 
     def mask(params: Any) -> Any:
         names = paths(params)
         for pattern in patterns:
-            if not any(re.search(pattern, name) for name in jax.tree.leaves(names)):
-                raise ValueError(
+            try:
+                found = any(re.search(pattern, name) for name in jax.tree.leaves(names))
+            except re.error as error:
+                raise InputError(f"{pattern!r} is no regular expression: {error}.") from error
+            if not found:
+                raise InputError(
                     f"The pattern {pattern!r} matches no parameter; the paths are like "
                     f"{', '.join(jax.tree.leaves(names)[:3])}."
                 )
@@ -149,7 +155,9 @@ def ema(decay: float) -> optax.GradientTransformation:
     """Keep an exponential moving average of the weights for evaluation; put it last in the chain.
 
     average <- decay * average + (1 - decay) * weights after the update, starting at the initial
-    weights (Polyak and Juditsky 1992).
+    weights (Polyak and Juditsky 1992). Inside `optax.MultiSteps` it moves once per accumulated
+    update, not once per batch. It belongs outside of `freeze`, whose inner transformation does not
+    see the frozen weights: `optax.chain(optim.freeze(tx, ...), optim.ema(0.999))`.
     """
 
     def init(params: Any) -> EmaState:

@@ -1,0 +1,93 @@
+import json
+
+import pytest
+from miniature import SOURCE, run
+
+from segjax import cli, main
+from segjax.errors import InputError
+
+
+@pytest.fixture(scope="session")
+def data(trained):
+    return trained.parent / "data"
+
+
+def last_lines(path):
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_run_leaves_what_it_promises(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        *("config.json", "runs.jsonl", "metrics.jsonl", "panel.png"),
+        *("panels", "tensorboard", "checkpoints"),
+    }
+    assert {path.name for path in (trained / "checkpoints").iterdir()} == {"2", "4"}
+    logged = [(line["step"], line["split"]) for line in last_lines(trained)]
+    assert logged == [(2, "train"), (2, "val"), (4, "train"), (4, "val")]
+    assert all(0 <= line["miou"] <= 1 for line in last_lines(trained) if line["split"] == "val")
+
+
+def test_evaluation_repeats_the_figures_of_the_best_step(trained, data, capsys):
+    before = (trained / "config.json").read_text()
+    assert run(trained, data, evaluate=True) == 0
+    assert (trained / "config.json").read_text() == before
+    *earlier, again = [line for line in last_lines(trained) if line["split"] == "val"]
+    best = max(earlier, key=lambda line: line["miou"])
+    assert again == best
+    assert f"at step {best['step']}" in capsys.readouterr().out
+
+
+def test_another_runs_workdir_is_refused(trained, data):
+    words = r"another config \(learning_rate: 0.01 -> 0.5; train.steps: 4 -> 6\).*accept_changes"
+    with pytest.raises(InputError, match=words):
+        run(trained, data, learning_rate=0.5, train__steps=6)
+
+
+def test_evaluation_without_a_run(tmp_path, data):
+    with pytest.raises(InputError, match="not the workdir of a run"):
+        run(tmp_path / "none", data, evaluate=True)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        ({"batch_size": 12}, "12 examples .* 8 devices"),
+        ({"batch_size": 0}, "--config.batch_size must be at least 1, not 0"),
+        ({"log_every": 0}, "log_every"),
+        ({"train__steps": -1}, "train.steps"),
+        ({"train__eval_every": 0}, "train.eval_every"),
+        ({"upsample": "nope"}, "config.upsample is 'nope'; .*nearest.*transposed"),
+        ({"best": "mioux"}, "config.best is 'mioux'; the choices are miou.*iou/cell"),
+        ({"best": "-loss"}, "config.best is 'loss'"),
+    ],
+)
+def test_bad_values_are_found_before_training_and_leave_no_run(tmp_path, data, new, words):
+    with pytest.raises(InputError, match=words):
+        run(tmp_path, data, **new)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_config_without_what_every_run_needs(tmp_path):
+    _, config = cli.load_config(SOURCE)
+    with config.unlocked():
+        del config.log_every
+    with pytest.raises(InputError, match="lacks the value log_every"):
+        main.run(SOURCE, config, tmp_path)
+
+
+def test_a_diverged_run_says_so_and_returns_3(tmp_path, data, capsys):
+    assert run(tmp_path, data, learning_rate=1e30) == 3
+    assert capsys.readouterr().err.startswith("segjax: The loss or its gradient is not finite")
+    assert (tmp_path / "checkpoints" / "1").is_dir()
+
+
+def test_the_seed_chooses_the_initial_weights(tmp_path, data):
+    losses = []
+    for seed in (0, 1, 1):
+        path = tmp_path / str(len(losses))
+        assert run(path, data, seed=seed, train__steps=1, log_every=1, best="") == 0
+        losses.append(last_lines(path)[0]["loss"])
+    assert losses[1] == losses[2] != losses[0]
