@@ -39,7 +39,9 @@ def main() -> None:
         for seed in range(options.seeds):
             for name, changes in VARIANTS.items():
                 workdir = options.output / f"{name.replace(' ', '_')}_{seed}"
-                results[name].append(train(workdir, [*changes, f"--config.seed={seed}", *overrides]))
+                results[name].append(
+                    train(workdir, [*changes, f"--config.seed={seed}", *overrides])
+                )
                 progress.advance(bar)
     table = markdown(results)
     (options.output / "table.md").write_text(table)

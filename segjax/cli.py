@@ -195,7 +195,6 @@ def import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # worker processes pickle its functions by this name
     with python_errors(path):
         spec.loader.exec_module(module)
     require(module, "get_config", "build")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from ml_collections import ConfigDict, config_dict
 
 from segjax import cli, optim
@@ -75,11 +74,6 @@ def run(path: Path, data_dir: Path, *, evaluate: bool = False, accept_changes: b
 
 @functools.cache
 def train_once(folder: Path) -> Path:
+    """The workdir of a finished run in the folder; look, do not touch. Its data lie in ../data."""
     assert run(folder / "run", folder / "data") == 0
     return folder / "run"
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workdir of a finished miniature run; look, do not touch. Its data lie in ../data."""
-    return train_once(tmp_path_factory.getbasetemp() / "miniature")

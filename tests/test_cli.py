@@ -11,6 +11,7 @@ from miniature import SOURCE
 from segjax import cli
 from segjax.errors import InputError, choose
 
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 CONFIG = f"--config={SOURCE}"
 
 
@@ -21,6 +22,8 @@ def clean_flags(monkeypatch):
     saved = flags.FLAGS["config"].value
     yield
     flags.FLAGS["config"].value = saved
+    for name in [name for name in flags.FLAGS if name.startswith("config.")]:
+        delattr(flags.FLAGS, name)  # ml_collections defines one for each value that is set
 
 
 def parse(*args):
@@ -117,7 +120,7 @@ def test_argument_after_the_colon_reaches_get_config(tmp_path):
 
 def test_choose_names_the_choices():
     assert choose({"a": 1, "b": 2}, "b", "config.letter") == 2
-    with pytest.raises(InputError, match="config.letter is 'c'; the choices are a, b."):
+    with pytest.raises(InputError, match=r"config.letter is 'c'; the choices are a, b."):
         choose({"a": 1, "b": 2}, "c", "config.letter")
 
 

@@ -1,10 +1,19 @@
 import json
+import signal
 
+import jax
+import numpy as np
 import pytest
-from miniature import SOURCE, run
+from miniature import SOURCE, run, train_once
 
-from segjax import cli, main
+from segjax import cli, main, train
+from segjax.core import TrainState
 from segjax.errors import InputError
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    return train_once(tmp_path_factory.getbasetemp() / "miniature")
 
 
 @pytest.fixture(scope="session")
@@ -78,16 +87,36 @@ def test_a_config_without_what_every_run_needs(tmp_path):
         main.run(SOURCE, config, tmp_path)
 
 
-def test_a_diverged_run_says_so_and_returns_3(tmp_path, data, capsys):
-    assert run(tmp_path, data, learning_rate=1e30) == 3
-    assert capsys.readouterr().err.startswith("segjax: The loss or its gradient is not finite")
-    assert (tmp_path / "checkpoints" / "1").is_dir()
+def instead_of_training(monkeypatch, outcome):
+    """Let `train.fit` give this outcome, or raise it; a dict for the settings that it gets."""
+    settings = {}
+
+    def fit(experiment, mesh, checkpoints, report, **given):
+        settings.update(given)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(train, "fit", fit)
+    return settings
 
 
-def test_the_seed_chooses_the_initial_weights(tmp_path, data):
-    losses = []
-    for seed in (0, 1, 1):
-        path = tmp_path / str(len(losses))
-        assert run(path, data, seed=seed, train__steps=1, log_every=1, best="") == 0
-        losses.append(last_lines(path)[0]["loss"])
-    assert losses[1] == losses[2] != losses[0]
+def test_a_diverged_run_says_so_and_returns_3(tmp_path, data, capsys, monkeypatch):
+    instead_of_training(monkeypatch, train.NonFiniteLossError("The loss is nan."))
+    assert run(tmp_path, data) == 3
+    assert capsys.readouterr().err == "segjax: The loss is nan.\n"
+
+
+def test_a_stopped_run_returns_what_a_shell_expects(tmp_path, data, capsys, monkeypatch):
+    state = TrainState(np.int32(3), {}, {}, (), jax.random.key(0))
+    instead_of_training(monkeypatch, train.Outcome(state, {}, signal.SIGTERM))
+    assert run(tmp_path, data) == 143
+    assert "Stopped at step 3; the same command resumes." in capsys.readouterr().out
+
+
+def test_the_seed_and_the_values_of_train_reach_the_loop(tmp_path, data, monkeypatch):
+    state = TrainState(np.int32(4), {}, {}, (), jax.random.key(0))
+    settings = instead_of_training(monkeypatch, train.Outcome(state, {}))
+    assert run(tmp_path, data, seed=7, train__eval_every=3) == 0
+    assert settings == {"seed": 7, "steps": 4, "eval_every": 3}
+    assert json.loads((tmp_path / "runs.jsonl").read_text())["values"]["seed"] == 7

@@ -18,7 +18,9 @@ def test_quickstart(tmp_path, monkeypatch, data_dir):
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": NOTEBOOK.parent}})
+    client = NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": NOTEBOOK.parent}}
+    )
     client.execute()
     text = "".join(
         output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])

@@ -5,6 +5,7 @@ to nothing. The numbers are a pure function of the key, and the same on every ba
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,3 +27,8 @@ def he_normal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) 
     result = jax.ShapeDtypeStruct(shape, jnp.float32)
     data = jax.random.key_data(key)
     return jax.pure_callback(draw, result, data, vmap_method="sequential").astype(dtype)
+
+
+def he_normal_transposed(stride: int) -> Callable[..., jax.Array]:
+    """He's initialiser for a transposed convolution, an output of which sees 1 / stride**2 taps."""
+    return lambda key, shape, dtype=jnp.float32: stride * he_normal(key, shape, dtype)

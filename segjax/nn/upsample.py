@@ -22,7 +22,7 @@ import numpy as np
 from flax.linen.dtypes import promote_dtype
 
 from segjax.errors import InputError
-from segjax.nn.initializers import he_normal
+from segjax.nn.initializers import he_normal, he_normal_transposed
 from segjax.nn.layers import Conv
 from segjax.ops import pixel_shuffle, pooling, resize
 from segjax.ops.convolution import conv_transpose
@@ -131,7 +131,7 @@ class TransposedConv(nn.Module):
     padding: int | None = None
     output_padding: int | None = None
     use_bias: bool = True
-    kernel_init: Initializer = he_normal  # bilinear_kernel starts as FCN did
+    kernel_init: Initializer | None = None  # He's; bilinear_kernel starts as FCN did
 
     @nn.compact
     def __call__(
@@ -148,7 +148,8 @@ class TransposedConv(nn.Module):
         extra = (target[0] - least[0], target[1] - least[1])
         if min(extra) < 0 or max(extra) >= stride:
             raise _unreachable(self, x, target)
-        kernel = self.param("kernel", self.kernel_init, (k, k, x.shape[-1], self.features))
+        kernel_init = self.kernel_init or he_normal_transposed(stride)
+        kernel = self.param("kernel", kernel_init, (k, k, x.shape[-1], self.features))
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         y = conv_transpose(x, kernel, (stride, stride), ((pad, pad), (pad, pad)), extra)
         if self.use_bias:

@@ -137,7 +137,10 @@ def test_centre_and_mirror_are_inverse():
 
 def test_figures_come_from_the_whole_split():
     t = task()
-    evidence = [(np.array([[4, 0, 0], [0, 2, 0], [0, 0, 0]]),), (np.array([[0, 4, 0]] * 3) * 0 + 1,)]
+    evidence = [
+        (np.array([[4, 0, 0], [0, 2, 0], [0, 0, 0]]),),
+        (np.array([[0, 4, 0]] * 3) * 0 + 1,),
+    ]
     figures = t.summarise(iter(evidence))
     total = evidence[0][0] + evidence[1][0]
     iou = np.diag(total) / (total.sum(0) + total.sum(1) - np.diag(total))
