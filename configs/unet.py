@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 8
     config.learning_rate = 2e-3
     config.border_weight = 10.0  # w0 of the paper; 0: all pixels weigh the same
-    config.best = "miou"  # the figure that chooses the best checkpoint
+    config.best = "v_rand"  # the figure that chooses the best checkpoint
     config.log_every = 20
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps data sets
     config.num_workers = 0  # worker processes; 0: threads

@@ -107,10 +107,12 @@ def parse_flags(argv: list[str]) -> list[str]:
     paths = [a.partition("=")[2] for a in argv if a.startswith("--config=")]
     if overrides and not paths:
         raise InputError(f"--config.{overrides[0]} needs --config=FILE as well.")
+    if len(paths) > 1:
+        raise InputError(f"--config is given twice: {' and '.join(paths)}.")
     # The file comes first: ml_collections applies a value only to a config it has loaded.
     argv[1:] = sorted(argv[1:], key=lambda arg: not arg.startswith("--config="))
     sys.argv = argv  # where ml_collections looks for the values
-    defaults = load_config(paths[-1])[1] if paths else ConfigDict()
+    defaults = load_config(paths[0])[1] if paths else ConfigDict()
     check_keys(defaults, overrides)
     try:
         rest = flags.FLAGS(argv)
@@ -139,7 +141,7 @@ def check_elements(name: str, before: Any, after: Any) -> None:
     """Raise `InputError` for text in a tuple of numbers: ml_collections checks the tuple alone."""
     texts = [[isinstance(x, str) for x in v] for v in (before, after) if isinstance(v, tuple)]
     if len(texts) == 2 and texts[0] and {*texts[1]} - {*texts[0]}:
-        raise InputError(f"--config.{name} is {after!r}, but {before!r} in the file: other types.")
+        raise InputError(f"--config.{name} is {after!r}, not of the types of {before!r}.")
 
 
 def config_source() -> str:

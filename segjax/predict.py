@@ -177,7 +177,7 @@ def find_images(pattern: str) -> list[Path]:
     """The files of a path, a folder or a pattern, sorted; raises `InputError` if there is none."""
     path = Path(pattern)
     if path.is_dir():
-        found = [p for p in path.iterdir() if p.suffix.lower() in images.SUFFIXES]
+        found = [p for p in path.iterdir() if p.suffix.lower() in images.SUFFIXES and p.is_file()]
         wanted = f"no image ({', '.join(images.SUFFIXES)}) in the folder {path}"
     elif path.is_file():
         return [path]

@@ -98,9 +98,8 @@ def list_layers(
     for name, inner in outputs.items():
         if name == "__call__":
             continue
-        output = jax.tree.leaves(inner["__call__"])[0]
-        own = params.get(name, {})
-        yield path + name, output.shape, count(own)
+        own, found = params.get(name, {}), jax.tree.leaves(inner.get("__call__", ()))
+        yield path + name, found[0].shape if found else (), count(own)
         if depth > 1:
             yield from list_layers(inner, own, depth - 1, f"{path}{name}/")
 

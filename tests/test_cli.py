@@ -35,14 +35,19 @@ def write(path: Path, text: str) -> str:
     return f"--config={path}"
 
 
-def test_values_are_set_wherever_the_file_stands():
-    for order in ([CONFIG, "--config.train.steps=7"], ["--config.train.steps=7", CONFIG]):
-        parse(*order, "--config.upsample=bilinear", "--config.size=16,48")
-        assert cli.CONFIG.value.train.steps == 7
-        assert cli.CONFIG.value.upsample == "bilinear"
-        assert cli.CONFIG.value.size == (16, 48)
-    parse("--config", SOURCE, "--config.train.steps", "9")
-    assert cli.CONFIG.value.train.steps == 9
+@pytest.mark.parametrize(
+    "order",
+    [
+        (CONFIG, "--config.train.steps=7"),
+        ("--config.train.steps=7", CONFIG),
+        ("--config", SOURCE, "--config.train.steps", "7"),
+    ],
+)
+def test_values_are_set_wherever_the_file_stands(order):
+    parse(*order, "--config.upsample=bilinear", "--config.size=16,48")
+    assert cli.CONFIG.value.train.steps == 7
+    assert cli.CONFIG.value.upsample == "bilinear"
+    assert cli.CONFIG.value.size == (16, 48)
     assert cli.CONFIG.value.is_locked
 
 
@@ -72,6 +77,7 @@ def test_config_is_found_beside_the_package(tmp_path, monkeypatch):
         ([CONFIG, "--config.size=a,b"], "config.size.*'a,b'.*32, 32"),
         ([CONFIG, "--config.size[0]=64"], "set as a whole"),
         ([CONFIG, "--compilation_cash=x"], "compilation_cash.*did you mean.*compilation_cache"),
+        ([CONFIG, CONFIG], "given twice"),
         ([CONFIG + ":tiny"], "takes nothing after its name"),
     ],
 )

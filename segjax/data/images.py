@@ -41,7 +41,7 @@ def read_mask(path: _Path) -> list[np.ndarray]:
     colour file is accepted only if its three channels are equal.
 
     Raises:
-      InputError: as `read_image`, and for masks painted in colours.
+      InputError: as `read_image`, and for JPEG masks and masks painted in colours.
     """
     return _read(path, _mask)
 
@@ -129,6 +129,9 @@ def _image(frame: Image.Image, deep: np.ndarray | None) -> np.ndarray:
 
 
 def _mask(frame: Image.Image, deep: np.ndarray | None) -> np.ndarray:
+    frame.load()
+    if frame.format in ("JPEG", "MPO"):
+        raise InputError("a JPEG mask, whose ids compression has blurred; save it as PNG.")
     if frame.mode[0] in "IF":
         return _numbers(frame)
     array = np.asarray(frame).astype(np.uint8) if deep is None else deep

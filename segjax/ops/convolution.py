@@ -1,9 +1,9 @@
 """Convolutions in the formulations that XLA runs fast, equal to `lax` in value and gradient.
 
 XLA:CPU runs a plain NHWC convolution at the speed of a matrix product, but not its weight gradient
-(a convolution whose window is the whole image), large dilations, depthwise convolutions or anything
-with a dilated input, which is what transposed convolutions and strided gradients become. Here these
-are written as matrix products and shifts instead. `docs/performance.md` has the measured times.
+(a convolution whose window is the whole image), large dilations, depthwise convolutions, bfloat16,
+or a dilated input, which is how `lax` writes transposed convolutions. Here these are matrix
+products and shifts instead. `docs/performance.md` has the measured times.
 
 On other backends everything but `conv_transpose` is plain `lax.conv_general_dilated`; which of the
 two runs is decided when a program is compiled for its device. Reverse-mode differentiation is

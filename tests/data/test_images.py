@@ -142,6 +142,13 @@ def test_painted_mask_is_refused(tmp_path):
         read_mask(tmp_path / "d.png")
 
 
+def test_jpeg_mask_is_refused(tmp_path):
+    path = saved(tmp_path / "a.jpg", np.uint8(GREY > 99) * np.uint8(255))
+    assert len(np.unique(read_image(path)[0])) > 2  # why: the ids are no longer there
+    with pytest.raises(InputError, match=r"a\.jpg: a JPEG mask"):
+        read_mask(path)
+
+
 def test_thirty_two_bits(tmp_path):
     path = saved(tmp_path / "a.tif", DEEP.astype(np.int32))
     np.testing.assert_array_equal(read_image(path)[0][..., 0], DEEP)
