@@ -176,6 +176,22 @@ def test_runs_that_cannot_predict(trained, tmp_path):
         predict.load(copy_config(trained, tmp_path / "gone", config_file="configs/gone.py"))
 
 
+def test_the_saved_values_are_those_of_the_prediction(trained, tmp_path):
+    spy = tmp_path / "spy.py"
+    spy.write_text(
+        "from ml_collections import ConfigDict\n"
+        "from segjax.errors import InputError\n"
+        "def get_config(): return ConfigDict({'width': 1, 'size': (2, 2)})\n"
+        "def build(config): ...\n"
+        "def task(config, card): raise InputError(f'{config.width} {config.size} {card}')\n"
+    )
+    values = {"width": 7, "size": [3, 4], "best": ""}
+    copy_config(trained, tmp_path, config_file=str(spy), values=values, card={"channels": 3})
+    (tmp_path / "checkpoints").symlink_to(trained / "checkpoints")
+    with pytest.raises(InputError, match=r"^7 \(3, 4\) {'channels': 3}$"):
+        predict.load(tmp_path)
+
+
 def test_a_full_disk_stops_with_a_sentence(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
