@@ -29,7 +29,9 @@ def main() -> None:
                 times[name].append(first_step(options.config, overrides, cache))
     print("| start | seconds to the first step |\n|---|---|")
     for name, values in times.items():
-        print(f"| {name} | {statistics.median(values):.1f} ({min(values):.1f} - {max(values):.1f}) |")
+        print(
+            f"| {name} | {statistics.median(values):.1f} ({min(values):.1f} - {max(values):.1f}) |"
+        )
 
 
 def first_step(config: str, overrides: list[str], cache: str) -> float:

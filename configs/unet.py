@@ -46,17 +46,17 @@ def get_config() -> ConfigDict:
     return config
 
 
-def sources(config: ConfigDict) -> dict[str, Source]:
+def sources(config: Any) -> dict[str, Source]:
     return {split: cells.source(split, config.data_dir) for split in ("train", "val")}
 
 
-def card(config: ConfigDict) -> dict:
+def card(config: Any) -> dict:
     """What the task knows of the data; it is saved with the run, for prediction without them."""
     del config
     return {"class_names": cells.CLASS_NAMES, "palette": cells.PALETTE.tolist(), "channels": 1}
 
 
-def model(config: ConfigDict, card: dict) -> unet.UNet:
+def model(config: Any, card: dict) -> unet.UNet:
     return unet.UNet(
         num_classes=len(card["class_names"]),
         width=config.model.width,
@@ -69,7 +69,7 @@ def model(config: ConfigDict, card: dict) -> unet.UNet:
     )
 
 
-def task(config: ConfigDict, card: dict) -> Task:
+def task(config: Any, card: dict) -> Task:
     names = card["class_names"]
     task = semantic(
         model(config, card),
@@ -78,7 +78,7 @@ def task(config: ConfigDict, card: dict) -> Task:
         size=(128, 128),
         mean=0.5,
         std=0.25,
-        colours=np.uint8(card["palette"]),
+        colours=np.asarray(card["palette"], np.uint8),
         pixel_weights=partial(pixel_weights, w0=config.border_weight),
     )
     distort = augment.compose(
@@ -94,7 +94,7 @@ def pixel_weights(record: Mapping[str, Any], w0: float) -> np.ndarray:
     return border_weights(record["instances"], w0=w0, class_balance=False)
 
 
-def build(config: ConfigDict) -> Experiment:
+def build(config: Any) -> Experiment:
     facts = card(config)
     problem = task(config, facts)
     rate = optim.with_warmup(optim.cosine(config.learning_rate, config.train.steps), 20)

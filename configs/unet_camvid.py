@@ -38,19 +38,19 @@ def get_config() -> ConfigDict:
     return config
 
 
-def sources(config: ConfigDict) -> dict[str, Source]:
+def sources(config: Any) -> dict[str, Source]:
     return {
         split: camvid.source(split, config.data_dir, manual_dir=config.manual_dir)
         for split in ("train", "val")
     }
 
 
-def card(config: ConfigDict) -> dict:
+def card(config: Any) -> dict:
     del config
     return {"class_names": camvid.CLASS_NAMES, "palette": camvid.PALETTE.tolist(), "channels": 3}
 
 
-def model(config: ConfigDict, card: dict) -> UNet:
+def model(config: Any, card: dict) -> UNet:
     return UNet(
         num_classes=len(card["class_names"]),
         width=config.width,
@@ -60,7 +60,7 @@ def model(config: ConfigDict, card: dict) -> UNet:
     )
 
 
-def task(config: ConfigDict, card: dict) -> Task:
+def task(config: Any, card: dict) -> Task:
     names = card["class_names"]
     size = (round(360 * config.scale), round(480 * config.scale))
     rows, columns = (-(-n // 16) * 16 for n in size)
@@ -71,7 +71,7 @@ def task(config: ConfigDict, card: dict) -> Task:
         size=size,
         mean=(0.41, 0.43, 0.43),  # of the training images
         std=(0.30, 0.31, 0.30),
-        colours=np.uint8(card["palette"]),
+        colours=np.asarray(card["palette"], np.uint8),
     )
     distort = augment.compose(
         augment.flip(horizontal=True),
@@ -92,7 +92,7 @@ def task(config: ConfigDict, card: dict) -> Task:
     return task._replace(preprocess=preprocess, loss=loss)
 
 
-def build(config: ConfigDict) -> Experiment:
+def build(config: Any) -> Experiment:
     facts = card(config)
     problem = task(config, facts)
     rate = optim.with_warmup(optim.poly(config.learning_rate, config.train.steps), 20)

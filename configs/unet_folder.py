@@ -3,10 +3,12 @@
     python -m segjax.data.check --config=configs/unet_folder.py --config.root=my_data
     python -m segjax.main --config=configs/unet_folder.py --config.root=my_data --workdir=runs/mine
 
-Images and masks are paired by name; a fifth of them, chosen by a hash of the name, validates, unless
-there are train/ and val/ folders. Training sees random crops of `crop`, evaluation whole images of
+Images and masks are paired by name; a fifth of them, chosen by a hash of the name, validates,
+unless there are train/ and val/ folders. Training sees random crops of `crop`, evaluation whole images of
 at most `eval_size`. docs/data.md tells which files can be read.
 """
+
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict, config_dict
@@ -41,7 +43,7 @@ def get_config() -> ConfigDict:
     return config
 
 
-def sources(config: ConfigDict) -> dict[str, Source]:
+def sources(config: Any) -> dict[str, Source]:
     if config.root is None:
         raise InputError("Say where your images are: --config.root=FOLDER.")
     options = {"val_fraction": config.val_fraction, "skip_bad": config.skip_bad}
@@ -51,7 +53,7 @@ def sources(config: ConfigDict) -> dict[str, Source]:
     }
 
 
-def card(config: ConfigDict) -> dict:
+def card(config: Any) -> dict:
     train = sources(config)["train"]
     return {
         "class_names": train.class_names,
@@ -60,7 +62,7 @@ def card(config: ConfigDict) -> dict:
     }
 
 
-def model(config: ConfigDict, card: dict) -> UNet:
+def model(config: Any, card: dict) -> UNet:
     return UNet(
         num_classes=len(card["class_names"]),
         width=config.width,
@@ -70,7 +72,7 @@ def model(config: ConfigDict, card: dict) -> UNet:
     )
 
 
-def task(config: ConfigDict, card: dict) -> Task:
+def task(config: Any, card: dict) -> Task:
     names = card["class_names"]
     task = semantic(
         model(config, card),
@@ -80,7 +82,7 @@ def task(config: ConfigDict, card: dict) -> Task:
         eval_size=tuple(config.eval_size),
         mean=0.5,
         std=0.25,
-        colours=np.uint8(card["palette"]),
+        colours=np.asarray(card["palette"], np.uint8),
     )
     distort = augment.compose(
         augment.flip(horizontal=True),
@@ -90,7 +92,7 @@ def task(config: ConfigDict, card: dict) -> Task:
     return task._replace(loss=augment.with_augment(task.loss, distort))
 
 
-def build(config: ConfigDict) -> Experiment:
+def build(config: Any) -> Experiment:
     facts = card(config)
     problem = task(config, facts)
     rate = optim.with_warmup(optim.cosine(config.learning_rate, config.train.steps), 20)

@@ -43,24 +43,24 @@ def get_config() -> ConfigDict:
     return config
 
 
-def sources(config: ConfigDict) -> dict[str, Source]:
+def sources(config: Any) -> dict[str, Source]:
     return {
         split: isbi_em.source(split, config.data_dir, manual_dir=config.manual_dir)
         for split in ("train", "val")
     }
 
 
-def card(config: ConfigDict) -> dict:
+def card(config: Any) -> dict:
     del config
     return {"class_names": isbi_em.CLASS_NAMES, "palette": isbi_em.PALETTE.tolist(), "channels": 1}
 
 
-def model(config: ConfigDict, card: dict) -> UNet:
+def model(config: Any, card: dict) -> UNet:
     del config
     return UNet(num_classes=len(card["class_names"]))
 
 
-def task(config: ConfigDict, card: dict) -> Task:
+def task(config: Any, card: dict) -> Task:
     names = card["class_names"]
     task = semantic(
         model(config, card),
@@ -69,7 +69,7 @@ def task(config: ConfigDict, card: dict) -> Task:
         size=(512, 512),
         mean=0.5,
         std=0.2,
-        colours=np.uint8(card["palette"]),
+        colours=np.asarray(card["palette"], np.uint8),
         pixel_weights=partial(pixel_weights, w0=config.border_weight),
     )
     distort = augment.compose(
@@ -84,7 +84,7 @@ def pixel_weights(record: Mapping[str, Any], w0: float) -> np.ndarray:
     return border_weights(record["instances"], w0=w0)
 
 
-def build(config: ConfigDict) -> Experiment:
+def build(config: Any) -> Experiment:
     facts = card(config)
     problem = task(config, facts)
     tx = optax.chain(optax.trace(0.99), optim.learning_rate(config.learning_rate))

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -257,6 +258,13 @@ def plain_values(config: ConfigDict) -> dict[str, Any]:
 def set_up_process() -> None:
     """The settings that suit a program and that importing a library must not make."""
     logging.set_verbosity(logging.ERROR)  # orbax tells of every file it moves
+    print_traceback = threading.excepthook
+
+    def excepthook(arguments: Any) -> None:
+        if "save" not in getattr(arguments.thread, "name", ""):  # orbax raises those again
+            print_traceback(arguments)
+
+    threading.excepthook = excepthook
     import jax
 
     if CACHE.value:

@@ -14,7 +14,7 @@ import optax
 from flax import struct
 
 Tree = Any  # a pytree of arrays
-Example = dict[str, np.ndarray]  # one example on the host, static shapes
+Example = dict[str, Any]  # numpy arrays of one example, static shapes
 Batch = dict[str, Any]  # examples stacked on axis 0; 'valid' [B] bool marks the real ones
 Preds = dict[str, jax.Array]  # what a model says of a batch, batch first
 Variables = dict[str, Tree]  # {'params': ..., **model_state}, as Linen names them

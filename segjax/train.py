@@ -89,13 +89,16 @@ def train_step(
 
     apply = finite & (state.step == turn)
     step = state.step + (state.step == turn if skip_nonfinite else apply)
-    moved = (params, model_state, opt_state)
-    stayed = (state.params, state.model_state, state.opt_state)
-    moved = jax.tree.map(lambda new, old: jnp.where(apply, new, old), moved, stayed)
+    params, model_state, opt_state = jax.tree.map(
+        lambda new, old: jnp.where(apply, new, old),
+        (params, model_state, opt_state),
+        (state.params, state.model_state, state.opt_state),
+    )
     rate = optax.tree.get(opt_state, "learning_rate", None)
     scalars = {**scalars, "loss": loss, "grad_norm": grad_norm}
     scalars |= {} if rate is None else {"learning_rate": rate}
-    return TrainState(step, *moved, state.rng), scalars
+    state = state.replace(step=step, params=params, model_state=model_state, opt_state=opt_state)
+    return state, scalars
 
 
 def jit_train_step(experiment: Experiment, mesh: Mesh, skip_nonfinite: bool = False) -> Callable:

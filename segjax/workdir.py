@@ -115,17 +115,20 @@ def write_json(path: Path, value: Any) -> None:
 
 def describe_start() -> dict[str, Any]:
     """What is needed to know which code on which machine made a run."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-    dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+
+    def git(*arguments: str) -> str:
+        if not shutil.which("git"):
+            return ""
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "git_commit": commit.stdout.strip() or None,
-        "git_dirty": bool(dirty.stdout.strip()),
+        "git_commit": git("rev-parse", "HEAD") or None,
+        "git_dirty": bool(git("status", "--porcelain")),
         "host": platform.node(),
         "devices": [str(device) for device in jax.devices()],
         "processes": jax.process_count(),
@@ -198,10 +201,11 @@ class Report:
                 f"step {step}/{self.steps}  loss {means['loss']:.4f}  "
                 f"{means['images_per_s']:.1f} images/s  data wait {means['data_wait']:.0%}"
             )
+        self.scalars = []
         self.restart_clock()
 
     def restart_clock(self) -> None:
-        self.scalars, self.images, self.waited = [], 0, 0.0
+        self.images, self.waited = 0, 0.0
         self.since = time.perf_counter()
 
     def evaluated(self, step: int, split: str, figures: dict[str, float]) -> None:

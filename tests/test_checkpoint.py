@@ -155,10 +155,6 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_chain_of_errors():
-    try:
-        try:
-            raise OSError("inner")
-        except OSError as inner:
-            raise ValueError("outer") from inner
-    except ValueError as outer:
-        assert [str(e) for e in chain_of(outer)] == ["outer", "inner"]
+    outer = ValueError("outer")
+    outer.__cause__ = OSError("inner")
+    assert [str(e) for e in chain_of(outer)] == ["outer", "inner"]

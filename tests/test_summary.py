@@ -114,7 +114,7 @@ def test_bisect_finds_every_place():
 
 def test_count_is_the_papers():
     image = jax.ShapeDtypeStruct((1, 572, 572, 1), jnp.float32)
-    init = lambda key, x: UNet(num_classes=2).init(key, x, train=False)  # noqa: E731
+    init = lambda key, x: UNet(num_classes=2).init(key, x, train=False)
     variables = jax.eval_shape(init, jax.random.key(0), image)
     assert summary.count(variables["params"]) == 31_030_658
 

@@ -1,4 +1,4 @@
-"""The loop: exact restarts, non-finite losses, signals, and one meaning on any number of devices."""
+"""The loop: exact restarts, NaN losses, signals, and one meaning on any number of devices."""
 
 import os
 import signal

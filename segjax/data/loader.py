@@ -13,7 +13,7 @@ import numpy as np
 
 from segjax.data.source import Source
 
-Preprocess = Callable[[Any, np.random.Generator, bool], dict[str, np.ndarray]]
+Preprocess = Callable[[Any, np.random.Generator, bool], dict[str, Any]]
 
 
 def train_batches(
@@ -24,7 +24,7 @@ def train_batches(
     seed: int,
     start: int = 0,
     num_workers: int = 0,
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[dict[str, Any]]:
     """This host's share of batch `start`, `start` + 1, ... without end.
 
     Every epoch is shuffled anew; batches cross its end, so every batch is full. The batch of a step
@@ -41,7 +41,7 @@ def train_batches(
 
 def eval_batches(
     records: Sequence[Any], preprocess: Preprocess, batch_size: int, *, num_workers: int = 0
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[dict[str, Any]]:
     """One pass in order; the last batch is filled up with examples whose `valid` is False.
 
     Every host gets the same number of batches.
@@ -58,7 +58,7 @@ def streams(
     *,
     seed: int,
     num_workers: int = 0,
-) -> tuple[Callable[[int], Iterator[Any]], dict[str, Callable[[], Iterator[Any]]]]:
+) -> tuple[Callable[[int], Iterator[Any]], Mapping[str, Callable[[], Iterator[Any]]]]:
     """The `train` and `evals` of a `core.Experiment`: 'train' is trained on, the others evaluated."""
 
     def train(start: int) -> Iterator[Any]:
@@ -109,7 +109,7 @@ class _Load:
     def __init__(self, preprocess: Preprocess, train: bool) -> None:
         self.preprocess, self.train = preprocess, train
 
-    def __call__(self, record: Any, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    def __call__(self, record: Any, generator: np.random.Generator) -> dict[str, Any]:
         return {**self.preprocess(record, generator, self.train), "valid": np.True_}
 
 
@@ -119,7 +119,7 @@ class _LoadPadded:
     def __init__(self, records: Sequence[Any], preprocess: Preprocess) -> None:
         self.records, self.preprocess = records, preprocess
 
-    def __call__(self, index: int) -> dict[str, np.ndarray]:
+    def __call__(self, index: int) -> dict[str, Any]:
         real = index < len(self.records)
         record = self.records[index if real else 0]
         example = self.preprocess(record, np.random.default_rng(index), False)

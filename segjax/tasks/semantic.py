@@ -57,6 +57,9 @@ def semantic(
       pixel_loss: (logits, labels, valid=, weight=) -> scalar.
     """
     eval_size = eval_size or size
+    for name, value in (("size", size), ("eval_size", eval_size)):
+        if len(value) != 2 or min(value) < 1:
+            raise InputError(f"{name} must be (height, width) in pixels, not {tuple(value)}.")
     colours = visualize.palette(num_classes) if colours is None else colours
     offset, scale = np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
@@ -74,8 +77,9 @@ def semantic(
             return crop_or_fill(example, size, ignore, generator)
         if image.shape[0] > eval_size[0] or image.shape[1] > eval_size[1]:
             raise InputError(
-                f"The image {record.get('name', '')} is {image.shape[0]} x {image.shape[1]}, larger "
-                f"than the evaluation size of {eval_size[0]} x {eval_size[1]}: raise eval_size."
+                f"The image {record.get('name', '')} is {image.shape[0]} x {image.shape[1]}, "
+                f"larger than the evaluation size of {eval_size[0]} x {eval_size[1]}: raise "
+                "eval_size."
             )
         return crop_or_fill(example, eval_size, ignore, generator)
 

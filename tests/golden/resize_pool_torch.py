@@ -50,7 +50,7 @@ MODES = {
 for mode, options in MODES.items():
     for label, size in SIZES.items():
         batch = 3 if label == "odd" else 1
-        resize = lambda x, size=size, options=options: F.interpolate(x, size=size, **options)  # noqa: E731
+        resize = lambda x, size=size, options=options: F.interpolate(x, size=size, **options)
         record(f"{mode}/{label}", normal(batch, 2, 3, 5), resize)
 
 # name: window, stride, padding, ceil_mode; the input has ties, drawn from few values
@@ -71,7 +71,7 @@ for name, (window, stride, padding, ceil) in MAX.items():
     x = torch.from_numpy(random.integers(-4, 4, (3, 2, 7, 8)).astype(np.float32))
     record(f"max/{name}", x, lambda x: F.max_pool2d(x, window, stride, padding, 1, ceil))  # noqa: B023
     for include in (True, False):
-        avg = lambda x: F.avg_pool2d(x, window, stride, padding, ceil, include)  # noqa: B023, E731
+        avg = lambda x: F.avg_pool2d(x, window, stride, padding, ceil, include)  # noqa: B023
         record(f"avg/{name}/{include}", normal(1, 2, 7, 8), avg)
 
 for label, size, ceil in (("even", (4, 6), False), ("odd", (5, 7), False), ("ceil", (5, 7), True)):
@@ -79,7 +79,7 @@ for label, size, ceil in (("even", (4, 6), False), ("odd", (5, 7), False), ("cei
     _, index = F.max_pool2d(x, 2, 2, ceil_mode=ceil, return_indices=True)
     arrays[f"unpool/{label}/pooled"] = nhwc(x)
     arrays[f"unpool/{label}/index"] = nhwc(index).astype(np.int32)
-    unpool = lambda y: F.max_unpool2d(y, index, 2, 2, output_size=size)  # noqa: B023, E731
+    unpool = lambda y: F.max_unpool2d(y, index, 2, 2, output_size=size)  # noqa: B023
     record(f"unpool/{label}", normal(*index.shape), unpool)
 
 record("shuffle", normal(3, 18, 2, 4), lambda x: F.pixel_shuffle(x, 3))
@@ -90,7 +90,7 @@ TRANSPOSED = {"2_2": (2, 2, 0, 0), "3_2": (3, 2, 1, 1), "4_2": (4, 2, 1, 0), "5_
 TRANSPOSED["2_2_odd"] = (2, 2, 0, (1, 0))
 for name, (k, stride, padding, extra) in TRANSPOSED.items():
     weight, bias = normal(3, 4, k, k).requires_grad_(), normal(4).requires_grad_()  # in, out, k, k
-    conv = lambda x: F.conv_transpose2d(x, weight, bias, stride, padding, extra)  # noqa: B023, E731
+    conv = lambda x: F.conv_transpose2d(x, weight, bias, stride, padding, extra)  # noqa: B023
     record(f"transposed/{name}", normal(3, 3, 3, 5), conv)
     for key, value in {"kernel": weight, "dkernel": weight.grad}.items():
         arrays[f"transposed/{name}/{key}"] = value.detach().numpy().transpose(2, 3, 0, 1)

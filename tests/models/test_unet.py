@@ -137,7 +137,7 @@ def test_without_skips_the_encoder_is_reached_from_below_only():
     variables, image = init(model)
     up = variables["params"]["up0"]
     up["kernel"] = jnp.zeros_like(up["kernel"])
-    loss = lambda p: jnp.sum(model.apply({"params": p}, image, train=False)["logits"] ** 2)  # noqa: E731
+    loss = lambda p: jnp.sum(model.apply({"params": p}, image, train=False)["logits"] ** 2)
     grad = jax.jit(jax.grad(loss))(variables["params"])
     assert not np.asarray(grad["down0"]["conv2"]["kernel"]).any()
 

@@ -28,7 +28,7 @@ def test_transposed_convolution_keeps_the_second_moment_of_rectified_inputs(k):
 
 
 def test_the_key_decides():
-    draw = lambda key: np.asarray(he_normal(key, (3, 3, 4, 4)))  # noqa: E731
+    draw = lambda key: np.asarray(he_normal(key, (3, 3, 4, 4)))
     np.testing.assert_array_equal(draw(KEY), draw(KEY))
     assert not np.array_equal(draw(KEY), draw(jax.random.key(4)))
     np.testing.assert_array_equal(

@@ -58,7 +58,7 @@ def test_an_image_too_large_to_evaluate_is_named():
 
 
 def test_weights_are_cropped_along_and_zero_where_filled_up():
-    weigh = lambda r: r["label"].astype(np.float32) + 1  # noqa: E731
+    weigh = lambda r: r["label"].astype(np.float32) + 1
     t = task(size=(12, 12), pixel_weights=weigh)
     example = t.preprocess(record(10, 14), np.random.default_rng(3), True)
     inside = example["label"] != 255
