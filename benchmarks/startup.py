@@ -29,9 +29,8 @@ def main() -> None:
                 times[name].append(first_step(options.config, overrides, cache))
     print("| start | seconds to the first step |\n|---|---|")
     for name, values in times.items():
-        print(
-            f"| {name} | {statistics.median(values):.1f} ({min(values):.1f} - {max(values):.1f}) |"
-        )
+        median, low, high = statistics.median(values), min(values), max(values)
+        print(f"| {name} | {median:.1f} ({low:.1f} - {high:.1f}) |")
 
 
 def first_step(config: str, overrides: list[str], cache: str) -> float:

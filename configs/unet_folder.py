@@ -4,8 +4,8 @@
     python -m segjax.main --config=configs/unet_folder.py --config.root=my_data --workdir=runs/mine
 
 Images and masks are paired by name; a fifth of them, chosen by a hash of the name, validates,
-unless there are train/ and val/ folders. Training sees random crops of `crop`, evaluation whole images of
-at most `eval_size`. docs/data.md tells which files can be read.
+unless there are train/ and val/ folders. Training sees random crops of `crop`, evaluation whole
+images of at most `eval_size`. docs/data.md tells which files can be read.
 """
 
 from typing import Any

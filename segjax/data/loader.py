@@ -59,7 +59,7 @@ def streams(
     seed: int,
     num_workers: int = 0,
 ) -> tuple[Callable[[int], Iterator[Any]], Mapping[str, Callable[[], Iterator[Any]]]]:
-    """The `train` and `evals` of a `core.Experiment`: 'train' is trained on, the others evaluated."""
+    """The `train` and `evals` of a `core.Experiment`: of 'train', and of every other split."""
 
     def train(start: int) -> Iterator[Any]:
         records = sources["train"].records

@@ -1,4 +1,4 @@
-"""Metrics as map and reduce: evidence of a batch on the device, figures of the split on the host."""
+"""Metrics as map and reduce: evidence of a batch on the device, figures of a split on the host."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple

@@ -1,7 +1,7 @@
 """Initial weights, drawn by numpy on the host.
 
-`jax.random` compiles a program for every shape, 10 seconds for a U-Net; a callback to numpy compiles
-to nothing. The numbers are a pure function of the key, and the same on every backend.
+`jax.random` compiles a program for every shape, 10 seconds for a U-Net; a callback to numpy
+compiles to nothing. The numbers are a pure function of the key, and the same on every backend.
 """
 
 import math

@@ -1,1 +1,1 @@
-"""What gives meaning to a batch: each task turns a model into the seven functions of `core.Task`."""
+"""What gives meaning to a batch: a task turns a model into the seven functions of `core.Task`."""

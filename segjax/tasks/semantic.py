@@ -15,7 +15,7 @@ from segjax.metrics import Metric
 
 
 class Model(Protocol):
-    """A network images [B, H, W, C] -> {'logits': [B, H', W', num_classes]}, centred in the input."""
+    """Images [B, H, W, C] -> {'logits': [B, H', W', num_classes]}, centred in the input."""
 
     def init(self, rngs: Any, image: Any, *, train: bool) -> Any: ...
     def apply(self, variables: Any, image: Any, *, train: bool, **options: Any) -> Any: ...

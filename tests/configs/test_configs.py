@@ -100,8 +100,8 @@ def test_config(name, files):
     step = train.jit_train_step(experiment._replace(task=experiment.task._replace(loss=loss)), mesh)
     state = parallel.replicate(train.init_state(experiment, batch, 0), mesh)
     before = jax.device_get(state.params)
-    for i, batch in enumerate([batch, *itertools.islice(batches, 2)]):
-        state, scalars = step(state, parallel.shard_batch(batch, mesh), np.int32(i))
+    for i, each in enumerate([batch, *itertools.islice(batches, 2)]):
+        state, scalars = step(state, parallel.shard_batch(each, mesh), np.int32(i))
         assert np.isfinite(scalars["loss"])
     for path, x in jax.tree_util.tree_leaves_with_path(before):
         new = state.params
