@@ -22,7 +22,7 @@ from segjax.metrics.boundary import boundary_iou
 from segjax.metrics.confusion import confusion
 from segjax.metrics.em import em_scores
 from segjax.models import unet
-from segjax.nn.layers import BatchNorm
+from segjax.nn.layers import DTYPES, BatchNorm
 from segjax.nn.upsample import UPSAMPLERS
 from segjax.tasks.semantic import semantic
 
@@ -39,6 +39,8 @@ def get_config() -> ConfigDict:
     config.log_every = 20
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps data sets
     config.num_workers = 0  # worker processes; 0: threads
+    config.dtype = "float32"  # of the computation, or bfloat16; parameters are float32
+    config.remat = False  # recompute activations in the backward pass instead of storing them
     config.model = ConfigDict(
         {"width": 16, "depth": 3, "upsample": "transposed", "merge": "concatenate"}
     )
@@ -66,6 +68,8 @@ def model(config: Any, card: dict) -> unet.UNet:
         upsample=choose(UPSAMPLERS, config.model.upsample, "config.model.upsample"),
         merge=choose(MERGES, config.model.merge, "config.model.merge"),
         dropout=0.0,
+        dtype=choose(DTYPES, config.dtype, "config.dtype"),
+        remat=config.remat,
     )
 
 

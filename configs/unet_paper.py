@@ -21,9 +21,11 @@ from segjax.core import Experiment, Task
 from segjax.data import augment, isbi_em, loader
 from segjax.data.border_weights import border_weights
 from segjax.data.source import Source
+from segjax.errors import choose
 from segjax.metrics.confusion import confusion
 from segjax.metrics.em import em_scores
 from segjax.models.unet import UNet
+from segjax.nn.layers import DTYPES
 from segjax.tasks.semantic import semantic
 
 
@@ -39,6 +41,8 @@ def get_config() -> ConfigDict:
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps data sets
     config.manual_dir = config_dict.placeholder(str)  # where the challenge's files are
     config.num_workers = 0
+    config.dtype = "float32"  # of the computation, or bfloat16; parameters are float32
+    config.remat = False  # recompute activations in the backward pass instead of storing them
     config.train = ConfigDict({"steps": 30_000, "eval_every": 1_000})  # ours
     return config
 
@@ -56,8 +60,11 @@ def card(config: Any) -> dict:
 
 
 def model(config: Any, card: dict) -> UNet:
-    del config
-    return UNet(num_classes=len(card["class_names"]))
+    return UNet(
+        num_classes=len(card["class_names"]),
+        dtype=choose(DTYPES, config.dtype, "config.dtype"),
+        remat=config.remat,
+    )
 
 
 def task(config: Any, card: dict) -> Task:

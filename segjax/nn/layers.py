@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from segjax.nn.initializers import he_normal
 from segjax.ops import convolution
@@ -13,6 +14,10 @@ Conv = functools.partial(
     nn.Conv, kernel_init=he_normal, conv_general_dilated=convolution.conv_general_dilated
 )
 """`nn.Conv` with He's initialisation and the formulations of `ops.convolution`."""
+
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+"""What a config may name to compute in."""
 
 
 class BatchNorm(nn.Module):
