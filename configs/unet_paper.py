@@ -4,8 +4,8 @@
 
 Unpadded convolutions, tiles of 572 -> 388 pixels with mirrored borders, one tile a batch, SGD with
 momentum 0.99, elastic deformation of 10 pixels on a 3 x 3 grid, border weights w0 = 10, sigma = 5.
-The paper gives no learning rate, number of steps or dropout rate; ours are marked. Meant for a GPU
-or TPU: a step takes about ten seconds on two CPU cores.
+The paper gives no learning rate, number of steps or dropout rate; ours are marked. It is meant for
+a GPU or TPU, and was not trained to its end here; on two CPU cores take configs/unet_isbi.py.
 """
 
 from collections.abc import Mapping
