@@ -21,7 +21,7 @@ VARIANTS = {
     "without skips": ["--config.model.merge=none"],
     "without border weights": ["--config.border_weight=0"],
 }
-FIGURES = ("miou", "boundary_iou", "v_rand", "v_info")
+FIGURES = ("miou", "boundary_iou", "v_rand@0.5", "v_rand", "v_info")
 
 
 def main() -> None:

@@ -40,6 +40,14 @@ def initialize(
         # No cluster was detected: this process is the whole run.
 
 
+def host_device() -> jax.Device | None:
+    """This machine's CPU as a device, or None where JAX_PLATFORMS leaves it out."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
+
+
 def data_mesh(num_devices: int | None = None) -> Mesh:
     """One axis, 'data', over all devices of all processes, or over the first `num_devices`."""
     devices = jax.devices()[:num_devices]

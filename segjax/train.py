@@ -59,7 +59,7 @@ class Outcome:
 def init_state(experiment: Experiment, batch: Batch, seed: int) -> TrainState:
     """The state at step 0: a pure function of the seed and of the batch's shapes."""
     init_key, run_key = jax.random.split(jax.random.key(seed))
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with jax.default_device(parallel.host_device()):
         variables = experiment.task.init(init_key, batch)
     return TrainState.create(variables, experiment.tx, run_key)
 
