@@ -174,7 +174,8 @@ def test_bfloat16_keeps_parameters_and_logits_float32():
     exact = jax.jit(functools.partial(model.clone(dtype=None).apply, train=False))(variables, image)
     assert logits.dtype == jnp.float32
     assert not jnp.array_equal(logits, exact["logits"])
-    np.testing.assert_allclose(logits, exact["logits"], atol=0.05, rtol=0.05)
+    scale = float(jnp.abs(exact["logits"]).max())
+    np.testing.assert_allclose(logits, exact["logits"], atol=0.02 * scale)
 
 
 def test_rematerialisation_changes_memory_only():
