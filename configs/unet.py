@@ -45,6 +45,8 @@ def get_config() -> ConfigDict:
         {"width": 16, "depth": 3, "upsample": "transposed", "merge": "concatenate"}
     )
     config.train = ConfigDict({"steps": 400, "eval_every": 200})
+    config.train.save_every = config_dict.placeholder(int)  # checkpoints between evaluations
+    config.train.nonfinite = "stop"  # what a NaN does, or 'skip' its update
     return config
 
 

@@ -35,6 +35,8 @@ def get_config() -> ConfigDict:
     config.manual_dir = config_dict.placeholder(str)  # where the images and labels are
     config.num_workers = 0
     config.train = ConfigDict({"steps": 1_000, "eval_every": 250})
+    config.train.save_every = config_dict.placeholder(int)  # checkpoints between evaluations
+    config.train.nonfinite = "stop"  # what a NaN does, or 'skip' its update
     return config
 
 

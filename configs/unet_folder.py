@@ -40,6 +40,8 @@ def get_config() -> ConfigDict:
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps the prepared copy
     config.num_workers = 0
     config.train = ConfigDict({"steps": 1_000, "eval_every": 250})
+    config.train.save_every = config_dict.placeholder(int)  # checkpoints between evaluations
+    config.train.nonfinite = "stop"  # what a NaN does, or 'skip' its update
     return config
 
 

@@ -44,6 +44,8 @@ def get_config() -> ConfigDict:
     config.dtype = "float32"  # of the computation, or bfloat16; parameters are float32
     config.remat = False  # recompute activations in the backward pass instead of storing them
     config.train = ConfigDict({"steps": 30_000, "eval_every": 1_000})  # ours
+    config.train.save_every = config_dict.placeholder(int)  # checkpoints between evaluations
+    config.train.nonfinite = "stop"  # what a NaN does, or 'skip' its update
     return config
 
 

@@ -51,13 +51,14 @@ def main() -> None:
 
 def train(workdir: Path, overrides: list[str]) -> dict[str, float]:
     """The last validation figures of a run, trained if it is not there yet."""
-    if not (workdir / "done").exists():
-        command = [sys.executable, "-m", "segjax.main", "--config=configs/unet.py"]
-        command += [f"--workdir={workdir}", *overrides]
+    command = [sys.executable, "-m", "segjax.main", "--config=configs/unet.py"]
+    command += [f"--workdir={workdir}", *overrides]
+    done = workdir / "done"  # by this very command: another one has to train, or is refused
+    if not (done.exists() and done.read_text() == " ".join(overrides)):
         run = subprocess.run(command, capture_output=True, text=True)
         if run.returncode:
             sys.exit(f"{' '.join(command)} failed:\n{run.stderr}")
-        (workdir / "done").touch()
+        done.write_text(" ".join(overrides))
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
     return [line for line in lines if line["split"] == "val"][-1]
 

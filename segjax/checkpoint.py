@@ -6,6 +6,8 @@ since the array files themselves do not notice a flipped bit.
 """
 
 import contextlib
+import json
+import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from segjax.core import TrainState
 from segjax.errors import InputError
+
+DISK_FULL = ("No space left", "Disk quota exceeded", "File too large")
 
 
 class DamagedCheckpointError(Exception):
@@ -60,6 +65,12 @@ class Checkpoints:
         )
         if jax.process_index() == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
+            for file in self.directory.glob("*/metrics/metrics"):  # read when a manager is made
+                with contextlib.suppress(ValueError):
+                    json.loads(file.read_text())
+                    continue
+                say(f"The figures of the checkpoint {file.parent.parent} are damaged.")
+                set_aside(file.parent.parent, say)
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
             "checksums": ocp.JsonCheckpointHandler(),
@@ -86,64 +97,77 @@ class Checkpoints:
             return
         if figures is not None:
             self.score(figures)
+        size = sum(x.nbytes for x in jax.tree.leaves(state.replace(rng=())))
+        if shutil.disk_usage(self.directory).free < size:  # said before a file is cut off
+            raise self._disk_full(f"The checkpoint of step {step}, {size / 2**20:,.1f} MiB,")
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), checksums=ocp.args.JsonSave(checksums(state))
         )
         with self._storage_errors(step):
             self.manager.save(step, args=items, metrics=figures, force=True)
 
-    def restore(self, like: Any) -> TrainState:
-        """The newest whole state, shaped and placed as `like` (a state of ShapeDtypeStruct).
+    def restore(self, like: Any, *, best_first: bool = False) -> TrainState:
+        """The newest whole state, or the best one, shaped and placed as `like`.
 
-        Damaged checkpoints are named, passed over and left where they are. Raises `InputError` if
-        none is whole, or if they are of another model.
+        `like` is a state of ShapeDtypeStruct. Damaged checkpoints are named, passed over and left
+        where they are. Raises `InputError` if none is whole, or if they are of another model.
         """
-        for step in sorted(self.manager.all_steps(), reverse=True):
+
+        def read(step: int) -> TrainState:
+            path = self.directory / str(step)
+            with damage(path):
+                saved = self.manager.item_metadata(step)["state"].tree
+                check_same_model(like, saved, path)
+            # orbax's arrays may share memory with its cache; the training step donates its own.
+            return jax.tree.map(jnp.copy, self._read(step, ocp.args.StandardRestore(like)))
+
+        return self._first_whole(read, best_first)
+
+    def restore_variables(self, step: int | None = None) -> dict[str, Any]:
+        """What evaluation uses of one step, or of the best whole one, as numpy arrays.
+
+        It needs no optimiser to restore into.
+        """
+        if step is None:
+            state = self._first_whole(lambda n: self._read(n, ocp.args.StandardRestore()), True)
+        elif step not in (steps := sorted(self.manager.all_steps())):
+            there = ", ".join(map(str, steps)) or "no step: train first"
+            raise InputError(
+                f"There is no checkpoint of step {step} in {self.directory}, but of {there}."
+            )
+        else:
             try:
-                return self.restore_step(step, like)
+                state = self._read(step, ocp.args.StandardRestore())
+            except DamagedCheckpointError as error:
+                raise InputError(str(error)) from error
+        params = optax.tree.get(state["opt_state"], "averaged_params", state["params"])
+        return {"params": params, **state["model_state"]}
+
+    def _first_whole(self, read: Callable[[int], Any], best_first: bool) -> Any:
+        """read(step) of the newest step, or the best, that is not damaged."""
+        steps = sorted(self.manager.all_steps(), reverse=True)
+        if not steps:
+            raise InputError(f"There is no checkpoint in {self.directory}: train first.")
+        if best_first and (best := self.best_step()) in steps:
+            steps = [best, *(step for step in steps if step != best)]
+        for step in steps:
+            try:
+                return read(step)
             except DamagedCheckpointError as error:
                 self.damaged.add(step)
-                self.say(f"{error} The one before it is used.")
+                self.say(f"{error} Another one is used if there is one.")
         raise InputError(
             f"No checkpoint in {self.directory} is whole: start again with another --workdir."
         )
 
-    def restore_step(self, step: int, like: Any) -> TrainState:
-        """The state of one step; raises `DamagedCheckpointError` if it cannot be trusted."""
-        path = self.directory / str(step)
-        try:
-            saved = self.manager.item_metadata(step)["state"]
-            check_same_model(like, saved.tree, path)
-            items = ocp.args.Composite(
-                state=ocp.args.StandardRestore(like), checksums=ocp.args.JsonRestore()
-            )
+    def _read(self, step: int, how: Any) -> Any:
+        """The arrays of one step; raises `DamagedCheckpointError` if they cannot be trusted."""
+        with damage(self.directory / str(step)):
+            items = ocp.args.Composite(state=how, checksums=ocp.args.JsonRestore())
             restored = self.manager.restore(step, args=items)
             if checksums(restored["state"]) != restored["checksums"]:
                 raise ValueError("its contents do not match their checksums")
-        except InputError:
-            raise
-        except Exception as error:  # orbax and tensorstore raise bare exceptions for broken files
-            reason = str(error).split("\n")[0][:200]
-            raise DamagedCheckpointError(f"The checkpoint {path} is damaged ({reason}).") from error
-        # orbax's arrays may share memory with its cache; the training step donates its own.
-        return jax.tree.map(jnp.copy, restored["state"])
-
-    def restore_variables(self, step: int) -> dict[str, Any]:
-        """What evaluation uses of one step, as numpy arrays, without knowing the optimiser."""
-        path = self.directory / str(step)
-        try:
-            items = ocp.args.Composite(
-                state=ocp.args.StandardRestore(), checksums=ocp.args.JsonRestore()
-            )
-            restored = self.manager.restore(step, args=items)
-            if checksums(restored["state"]) != restored["checksums"]:
-                raise ValueError("its contents do not match their checksums")
-        except Exception as error:
-            reason = str(error).split("\n")[0][:200]
-            raise InputError(f"The checkpoint {path} is damaged ({reason}).") from error
-        state = restored["state"]
-        params = optax.tree.get(state["opt_state"], "averaged_params", state["params"])
-        return {"params": params, **state["model_state"]}
+            return restored["state"]
 
     def preempted(self, step: int) -> bool:
         """Whether any process was told to stop; all processes must ask at every step."""
@@ -157,11 +181,10 @@ class Checkpoints:
 
     def _move_aside(self, step: int) -> None:
         """Make place for a new checkpoint where a damaged one lies, without deleting it."""
-        aside = self.directory.parent / "damaged" / str(step)
         if jax.process_index() == 0:
-            aside.parent.mkdir(exist_ok=True)
-            (self.directory / str(step)).rename(aside)
-        self.say(f"The damaged checkpoint of step {step} is now {aside}.")
+            set_aside(self.directory / str(step), self.say)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"moved {step}")
         self.damaged.discard(step)
         self.manager.reload()
 
@@ -172,14 +195,38 @@ class Checkpoints:
             yield
         except Exception as error:
             text = "\n".join(str(e) for e in chain_of(error))
-            if "No space left" not in text and "Disk quota exceeded" not in text:
+            if not any(reason in text for reason in DISK_FULL):
                 raise
             which = "The last checkpoint" if step is None else f"The checkpoint of step {step}"
-            raise InputError(
-                f"{which} (or the one before it) could not be written: the disk of "
-                f"{self.directory} is full. Free some space and repeat the command; it resumes "
-                "from the newest checkpoint that is whole."
-            ) from error
+            raise self._disk_full(f"{which} (or the one before it)") from error
+
+    def _disk_full(self, which: str) -> InputError:
+        return InputError(
+            f"{which} could not be written: the disk of {self.directory} is full. Free some space "
+            "and repeat the command; it resumes from the newest checkpoint that is whole."
+        )
+
+
+@contextlib.contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """Turn what reading a checkpoint raises, but `InputError`, into `DamagedCheckpointError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # orbax and tensorstore raise bare exceptions for broken files
+        reason = str(error).split("\n")[0][:200]
+        raise DamagedCheckpointError(f"The checkpoint {path} is damaged ({reason}).") from error
+
+
+def set_aside(checkpoint: Path, say: Callable[[str], None]) -> None:
+    """Move a checkpoint to the folder 'damaged' beside the others, under a free name."""
+    folder = checkpoint.parent.parent / "damaged"
+    folder.mkdir(exist_ok=True)
+    names = (f"{checkpoint.name}{suffix}" for suffix in ("", *(f".{n}" for n in range(1, 1000))))
+    free = next(folder / name for name in names if not (folder / name).exists())
+    checkpoint.rename(free)
+    say(f"The damaged checkpoint {checkpoint} is now {free}.")
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:

@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -37,7 +38,8 @@ CACHE = flags.DEFINE_string(
     "Folder of compiled programs, so that the next start is fast; empty: none.",
 )
 DISK_ERRORS = {
-    getattr(errno, n) for n in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR")
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EPERM", "EROFS", "ENOTDIR")
 }
 
 
@@ -83,6 +85,9 @@ def sentences():
         if error.errno not in DISK_ERRORS:
             raise
         sentence = f"{error.filename or 'A file'} cannot be written or read: {error.strerror}."
+    except KeyboardInterrupt:  # before the loop waits for it
+        print("segjax: interrupted.", file=sys.stderr)
+        sys.exit(130)
     else:
         return
     print(f"segjax: {sentence}", file=sys.stderr)
@@ -257,20 +262,39 @@ def plain_values(config: ConfigDict) -> dict[str, Any]:
 
 def set_up_process() -> None:
     """The settings that suit a program and that importing a library must not make."""
-    logging.set_verbosity(logging.ERROR)  # orbax tells of every file it moves
-    print_traceback = threading.excepthook
-
-    def excepthook(arguments: Any) -> None:
-        if "save" not in getattr(arguments.thread, "name", ""):  # orbax raises those again
-            print_traceback(arguments)
-
-    threading.excepthook = excepthook
+    quiet_orbax()
     import jax
 
     if CACHE.value:
         folder = os.path.expanduser(CACHE.value)
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def quiet_orbax() -> None:
+    """Print what fails in the background once: orbax raises it again to the loop.
+
+    It also logs every file it moves, and what is left of a failed save fails again when Python
+    drops it.
+    """
+    logging.set_verbosity(logging.FATAL)
+    logging.get_absl_logger().manager.getLogger("asyncio").setLevel("CRITICAL")
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    print_traceback, print_unraisable = threading.excepthook, sys.unraisablehook
+
+    def excepthook(arguments: Any) -> None:
+        if "save" in getattr(arguments.thread, "name", ""):
+            return  # orbax raises it again to the loop
+        if getattr(arguments.exc_value, "errno", None) in DISK_ERRORS:
+            print(f"segjax: a file could not be written: {arguments.exc_value}.", file=sys.stderr)
+        else:
+            print_traceback(arguments)
+
+    def unraisablehook(arguments: Any) -> None:
+        if not inspect.iscoroutine(arguments.object):
+            print_unraisable(arguments)
+
+    threading.excepthook, sys.unraisablehook = excepthook, unraisablehook
 
 
 def keep_freed_memory() -> None:

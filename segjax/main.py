@@ -1,7 +1,7 @@
 """Train or evaluate what a config describes.
 
     python -m segjax.main --config=configs/unet.py --workdir=runs/unet
-    python -m segjax.main --config=configs/unet.py --workdir=runs/unet --config.train.steps=800
+    python -m segjax.main --config=configs/unet.py --workdir=runs/long --config.train.steps=800
     python -m segjax.main --config=configs/unet.py --workdir=runs/unet --evaluate
 
 The same command again resumes where the run stopped. The workdir holds the config, metrics.jsonl,
@@ -64,11 +64,13 @@ def run(
     parallel.check_batch_size(config.batch_size, mesh)
     experiment = module.build(config)
     check_best(experiment, config.best)
-    if jax.process_index() == 0 and not evaluate:
-        workdir.record(path, values, source, experiment.card)
     settings = {"seed": config.seed, **config.train.to_dict()}
     report = workdir.Report(
-        path, steps=settings["steps"], log_every=config.log_every, console=console
+        path,
+        steps=settings["steps"],
+        log_every=config.log_every,
+        console=console,
+        on_begin=lambda: workdir.record(path, values, source, experiment.card),
     )
     checkpoints = checkpoint.Checkpoints(path / "checkpoints", config.best, say=report.say)
     try:

@@ -37,7 +37,12 @@ def poly(peak: float, steps: int, power: float = 0.9) -> optax.Schedule:
 
 def cosine(peak: float, steps: int, final: float = 0.0) -> optax.Schedule:
     """Half a cosine from `peak` to `final` (Loshchilov and Hutter 2017, eq. 5 without restarts)."""
-    return optax.cosine_decay_schedule(peak, steps, final / peak)
+
+    def schedule(count: Any) -> jax.Array:
+        progress = jnp.minimum(count / steps, 1.0)
+        return final + 0.5 * (peak - final) * (1 + jnp.cos(jnp.pi * progress))
+
+    return schedule
 
 
 def step(peak: float, boundaries: Sequence[int], factor: float = 0.1) -> optax.Schedule:

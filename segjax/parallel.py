@@ -40,7 +40,7 @@ def initialize(
         # No cluster was detected: this process is the whole run.
 
 
-def host_device() -> jax.Device | None:
+def host_device() -> Any:
     """This machine's CPU as a device, or None where JAX_PLATFORMS leaves it out."""
     try:
         return jax.local_devices(backend="cpu")[0]

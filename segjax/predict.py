@@ -113,13 +113,6 @@ def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[
     with config.unlocked():
         config.update(saved["values"])
     checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"]["best"])
-    steps = checkpoints.manager.all_steps()
-    step = step or checkpoints.best_step() or checkpoints.latest_step()
-    if step is None:
-        raise InputError(f"There is no checkpoint in {path}: train first.")
-    if step not in steps:
-        there = ", ".join(map(str, sorted(steps)))
-        raise InputError(f"There is no checkpoint of step {step} in {path}, but of {there}.")
     variables = jax.device_put(checkpoints.restore_variables(step))
     task = module.task(config, saved["card"])
 

@@ -70,6 +70,8 @@ def tables(
         listing.add_row(path, " x ".join(map(str, shape[1:])), f"{parameters:,}")
     deepest = min((shape for _, shape, _ in layers if len(shape) == 4), key=lambda s: s[1] * s[2])
     (_, height, width, channels), output = image.shape, logits["logits"].shape
+    larger = next(n for n in range(height + 1, 10**9) if is_legal(model, n))
+    stride = (larger - height) / (model.output_size(larger) - model.output_size(height))
     step = jax.jit(forward).lower(variables, image)
     flops = (step.cost_analysis() or {}).get("flops", math.nan)
     memory = train_memory(task, image, batch_size)
@@ -81,7 +83,7 @@ def tables(
         "output": f"{output[1]} x {output[2]} x {output[3]}",
         "parameters": f"{count(variables['params']):,}",
         "FLOPs, one image": f"{flops / 1e9:.3g} G (multiply and add counted as two)",
-        "output stride": f"{max(round(height / output[1]), 1)}",
+        "output stride": f"{stride:g}",
         "deepest map": f"{deepest[1]} x {deepest[2]} x {deepest[3]}",
         "receptive field": field,
         f"training memory, batch {batch_size}": memory,

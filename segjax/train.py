@@ -28,12 +28,8 @@ class NonFiniteLossError(RuntimeError):
 class Checkpoints(Protocol):
     """Where states are kept (`segjax.checkpoint`)."""
 
-    @property
-    def directory(self) -> Any: ...
     def latest_step(self) -> int | None: ...
-    def best_step(self) -> int | None: ...
-    def restore_step(self, step: int, like: TrainState) -> TrainState: ...
-    def restore(self, like: TrainState) -> TrainState: ...
+    def restore(self, like: TrainState, *, best_first: bool = False) -> TrainState: ...
     def save(self, state: TrainState, figures: dict[str, float] | None) -> None: ...
     def preempted(self, step: int) -> bool: ...
 
@@ -44,6 +40,7 @@ class Report(Protocol):
     def step(self, step: int, scalars: dict[str, float], images: int, waited: float) -> None: ...
     def evaluated(self, step: int, split: str, figures: dict[str, float]) -> None: ...
     def panels(self, step: int, split: str, panels: dict[str, np.ndarray]) -> None: ...
+    def begin(self) -> None: ...
     def say(self, sentence: str) -> None: ...
 
 
@@ -174,6 +171,7 @@ def fit(
         report.say(f"Resuming from step {start} of {steps}.")
     else:
         state = parallel.replicate(init_state(experiment, batch, seed), mesh)
+    report.begin()
 
     step_fn = jit_train_step(experiment, mesh, skip_nonfinite=nonfinite == "skip")
     eval_step = jit_eval_step(experiment.task, mesh)
@@ -195,7 +193,7 @@ def fit(
                 raise NonFiniteLossError(
                     f"The loss or its gradient is not finite at step {step} ({values}); the state "
                     "before that step is saved. Lower the learning rate, clip the gradient, or "
-                    "continue with --config.train.nonfinite=skip."
+                    "continue with --config.train.nonfinite=skip --accept_changes."
                 )
             report.say(f"Skipped the update of step {step}: {values}.")
 
@@ -228,18 +226,10 @@ def evaluate_best(
     experiment: Experiment, mesh: Mesh, checkpoints: Checkpoints, report: Report
 ) -> Outcome:
     """Evaluate the best checkpoint of a run."""
-    state = restore_best(experiment, mesh, checkpoints)
+    batch = next(iter(next(iter(experiment.evals.values()))()))
+    state = checkpoints.restore(abstract_state(experiment, batch, mesh), best_first=True)
     eval_step = jit_eval_step(experiment.task, mesh)
     return Outcome(state, evaluate_all(experiment, eval_step, state, mesh, report))
-
-
-def restore_best(experiment: Experiment, mesh: Mesh, checkpoints: Checkpoints) -> TrainState:
-    """The state with the best figure, or the newest if none was evaluated."""
-    step = checkpoints.best_step() or checkpoints.latest_step()
-    if step is None:
-        raise InputError(f"There is no checkpoint in {checkpoints.directory}: train first.")
-    batch = next(iter(next(iter(experiment.evals.values()))()))
-    return checkpoints.restore_step(step, abstract_state(experiment, batch, mesh))
 
 
 def evaluate_all(

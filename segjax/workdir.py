@@ -2,7 +2,8 @@
 
 config.json     the values, and which file they configure
 runs.jsonl      one line a start: command, versions, git commit, devices, seed
-metrics.jsonl   one line a log: step, split, figures
+metrics.jsonl   one line a log: step, split, figures; a resumed run repeats the steps since
+                its checkpoint, and the last line of a step counts
 tensorboard/    the same for TensorBoard
 panels/         pictures of each evaluation; panel.png is the newest
 checkpoints/    see segjax.checkpoint
@@ -13,18 +14,19 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -54,6 +56,11 @@ def prepare(path: Path, config: Mapping[str, Any], accept_changes: bool) -> None
 
 def make_folder(path: Path, flag: str) -> None:
     """Make the folder that `flag` names; raises `InputError` if it cannot be written."""
+    if re.match(r"\w+:/", str(path)):
+        raise InputError(
+            f"{flag} is {path}, but must be a folder of this machine; with several hosts, one on a "
+            "disk that all of them share."
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -141,10 +148,19 @@ class Report:
     Every `log_every` steps the means of the scalars since the last log are written.
     """
 
-    def __init__(self, path: Path, *, steps: int, log_every: int, console: Console) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        steps: int,
+        log_every: int,
+        console: Console,
+        on_begin: Callable[[], None] = lambda: None,
+    ) -> None:
         from tensorboardX import SummaryWriter  # slow to import, needed by training only
 
         self.path, self.steps, self.log_every, self.console = path, steps, log_every, console
+        self.on_begin = on_begin
         self.active = jax.process_index() == 0
         self.figures: dict[str, dict[str, float]] = {}
         self.scalars: list[dict[str, float]] = []
@@ -176,6 +192,11 @@ class Report:
         if self.active:
             self.progress.stop()
             self.board.close()
+
+    def begin(self) -> None:
+        """The state is there, new or restored, and training begins."""
+        if self.active:
+            self.on_begin()
 
     def step(self, step: int, scalars: dict[str, float], images: int, waited: float) -> None:
         """One update: its scalars, the images of its global batch, seconds waited for them."""
@@ -222,7 +243,7 @@ class Report:
             return
         sheet = visualize.sheet(panels)
         name = self.path / "panels" / f"{split}_{step:07d}.png"
-        cv2.imwrite(str(name), sheet[..., ::-1])
+        Image.fromarray(sheet).save(name)
         shutil.copyfile(name, self.path / "panel.png")
         self.board.add_image(f"{split}/panel", sheet, step, dataformats="HWC")
         self.restart_clock()  # evaluation is not training time

@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.size = (32, 32)
     config.upsample = "nearest"
     config.data_dir = config_dict.placeholder(str)
-    config.train = ConfigDict({"steps": 4, "eval_every": 2})
+    config.train = ConfigDict({"steps": 4, "eval_every": 2, "nonfinite": "stop"})
     return config
 
 

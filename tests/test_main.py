@@ -1,5 +1,9 @@
 import json
+import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -118,5 +122,69 @@ def test_the_seed_and_the_values_of_train_reach_the_loop(tmp_path, data, monkeyp
     state = TrainState(np.int32(4), {}, {}, (), jax.random.key(0))
     settings = instead_of_training(monkeypatch, train.Outcome(state, {}))
     assert run(tmp_path, data, seed=7, train__eval_every=3) == 0
-    assert settings == {"seed": 7, "steps": 4, "eval_every": 3}
-    assert json.loads((tmp_path / "runs.jsonl").read_text())["values"]["seed"] == 7
+    assert settings == {"seed": 7, "steps": 4, "eval_every": 3, "nonfinite": "stop"}
+
+
+def test_a_refused_change_of_the_model_leaves_the_run_as_it_was(trained, tmp_path, data):
+    shutil.copytree(trained, tmp_path / "run")
+    with pytest.raises(InputError, match="of another model"):
+        run(tmp_path / "run", data, upsample="transposed", train__steps=5, accept_changes=True)
+    before = (trained / "config.json").read_text()
+    assert (tmp_path / "run" / "config.json").read_text() == before
+    assert run(tmp_path / "run", data) == 0
+
+
+def test_a_damaged_best_checkpoint_is_named_and_another_evaluated(trained, tmp_path, data, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    steps = sorted((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
+    best = max((json.loads((s / "metrics" / "metrics").read_text())["miou"], s) for s in steps)[1]
+    files = [f for f in (best / "state").rglob("*") if f.is_file()]
+    arrays = max(files, key=lambda f: f.stat().st_size)
+    data_bytes = bytearray(arrays.read_bytes())
+    data_bytes[len(data_bytes) // 2] ^= 1
+    arrays.write_bytes(data_bytes)
+    assert run(tmp_path / "run", data, evaluate=True) == 0
+    out = capsys.readouterr().out
+    assert f"{best} is damaged" in out
+    other = next(s for s in steps if s != best)
+    assert last_lines(tmp_path / "run")[-1]["step"] == int(other.name)
+
+
+def test_damaged_figures_of_a_checkpoint_stop_no_run(trained, tmp_path, data, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "4" / "metrics" / "metrics").write_text("")
+    assert run(tmp_path / "run", data) == 0
+    assert "is now" in capsys.readouterr().out
+    assert (tmp_path / "run" / "damaged" / "4").is_dir()
+    assert last_lines(tmp_path / "run")[-1]["step"] == 4
+
+
+def test_a_diverging_run_stops_with_status_three_and_may_skip(tmp_path, data, capsys):
+    options = {"learning_rate": 1e30, "train__steps": 6}
+    assert run(tmp_path, data, **options) == 3
+    assert "--config.train.nonfinite=skip --accept_changes" in capsys.readouterr().err
+    options["train__nonfinite"] = "skip"
+    assert run(tmp_path, data, **options, accept_changes=True) == 0
+    assert "Skipped the update of step" in capsys.readouterr().out
+
+
+def test_a_workdir_on_another_machine_is_refused(data):
+    with pytest.raises(InputError, match="must be a folder of this machine"):
+        run(Path("gs://bucket/run"), data)
+
+
+def test_a_full_disk_is_one_sentence(trained, tmp_path):
+    """The real thing: files of this process may not grow beyond what a checkpoint needs."""
+    script = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from segjax import cli, main\n"
+        "cli.run(main.main, main.define_flags)\n"
+    )
+    command = [sys.executable, "-c", script, f"--config={SOURCE}", f"--workdir={tmp_path / 'run'}"]
+    command += [f"--config.data_dir={trained.parent / 'data'}", "--compilation_cache="]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "could not be written: the disk of" in result.stderr

@@ -30,6 +30,9 @@ class Report:
         self.losses[step] = scalars["loss"]
         self.waits.append(waited)
 
+    def begin(self):
+        assert not self.losses
+
     def evaluated(self, step, split, figures):
         self.splits.append((step, split, figures))
 

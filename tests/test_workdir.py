@@ -155,6 +155,6 @@ def test_a_finished_run_holds_its_config_and_tensorboard_files(tmp_path_factory)
     path = train_once(tmp_path_factory.getbasetemp() / "miniature")
     saved = workdir.read_config(path)
     assert saved["config_file"] == "tests/miniature.py"
-    assert saved["values"]["train"] == {"steps": 4, "eval_every": 2}
+    assert saved["values"]["train"] == {"steps": 4, "eval_every": 2, "nonfinite": "stop"}
     assert saved["card"]["class_names"] == ["background", "cell"]
     assert [*(path / "tensorboard").iterdir()]

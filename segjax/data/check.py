@@ -18,8 +18,6 @@ from rich.table import Table
 from segjax.data import source as src
 from segjax.errors import InputError
 
-_SHOWN = 10  # problems of one kind listed by name; the others are counted
-
 
 class Report(NamedTuple):
     """What one split holds.
@@ -131,13 +129,13 @@ def problems(reports: Mapping[str, Report]) -> list[str]:
         if len(report.kinds) > 1:
             kinds = ", ".join(f"{k} {dtype} x {c}" for (dtype, c), k in report.kinds.items())
             found.append(f"{split}: images of several kinds ({kinds})")
-        lines += _shortened(found)
+        lines += found
     longest = max((r.class_names for r in reports.values()), key=len)
     seen = {i for r in reports.values() for i in np.flatnonzero(r.pixels)}
     absent = [f"class {i} ({name}) occurs in no split" for i, name in enumerate(longest)]
-    lines += _shortened([line for i, line in enumerate(absent) if i not in seen])
+    lines += [line for i, line in enumerate(absent) if i not in seen]
     same = [f"same image: {line}" for line in duplicates(reports)]
-    return lines + _shortened(same)
+    return lines + same
 
 
 def print_report(reports: Mapping[str, Report], console: Console | None = None) -> None:
@@ -190,11 +188,6 @@ def main() -> int:
     reports = {split: check(source, title=split) for split, source in sources.items()}
     print_report(reports)
     return int(bool(problems(reports)))
-
-
-def _shortened(lines: list[str]) -> list[str]:
-    rest = len(lines) - _SHOWN
-    return lines[:_SHOWN] + ([f"... and {rest} more"] if rest > 0 else [])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from segjax.data.source import Source
+from segjax.errors import InputError
 
 Preprocess = Callable[[Any, np.random.Generator, bool], dict[str, Any]]
 
@@ -82,6 +83,8 @@ def _share(dataset: grain.MapDataset, batch_size: int) -> grain.MapDataset:
 
 
 def _ahead(dataset: grain.MapDataset, num_workers: int) -> grain.IterDataset:
+    if num_workers < 0:
+        raise InputError(f"num_workers must be 0 (threads) or more, not {num_workers}.")
     if num_workers == 0:
         return dataset.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8))
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=4)
