@@ -5,7 +5,7 @@ pixels; tasks, data sets and models know nothing of the loop. Extend by wrapping
 replacing it, `task._replace(loss=...)`, never by subclassing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -76,8 +76,8 @@ class Experiment(NamedTuple):
 
     task: Task
     tx: optax.GradientTransformation
-    train: Callable[[int], Iterator[Batch]]
-    """start step -> this host's share of each batch; pure in (seed, step)."""
+    train: Callable[[int], Generator[Batch, None, None]]
+    """start step -> this host's share of each batch; pure in (seed, step), closed when done."""
 
     evals: Mapping[str, Callable[[], Iterable[Batch]]]
     """split name -> one pass over it; every batch has the same shape, padding is not `valid`."""

@@ -166,6 +166,7 @@ def fit(
         state = checkpoints.restore(abstract_state(experiment, batch, mesh))
         if int(state.step) != start:  # the newest was damaged, an older one was taken
             start = int(state.step)
+            batches.close()
             batches = experiment.train(start)
             batch = next(batches)
         report.say(f"Resuming from step {start} of {steps}.")
@@ -216,7 +217,9 @@ def fit(
                 settle(keep=0)
                 checkpoints.save(state, None)
             if stop and step < steps:
+                batches.close()
                 return Outcome(state, figures, caught[0] if caught else signal.SIGTERM)
+    batches.close()
     if not figures:  # the run had already reached its last step
         figures = evaluate_all(experiment, eval_step, state, mesh, report)
     return Outcome(state, figures)

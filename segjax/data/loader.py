@@ -4,7 +4,7 @@ import functools
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -25,7 +25,7 @@ def train_batches(
     seed: int,
     start: int = 0,
     num_workers: int = 0,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """This host's share of batch `start`, `start` + 1, ... without end.
 
     Every epoch is shuffled anew; batches cross its end, so every batch is full. The batch of a step
@@ -36,8 +36,11 @@ def train_batches(
     load = _Load(preprocess, train=True)
     epochs = (1 << 62) // len(records)  # without end, yet short enough for len()
     dataset = grain.MapDataset.source(records).seed(seed).shuffle().repeat(epochs).random_map(load)
-    dataset = _share(dataset, batch_size)[start:]
-    return iter(_ahead(dataset, num_workers))
+    batches = iter(_ahead(_share(dataset, batch_size)[start:], num_workers))
+    try:
+        yield from batches
+    finally:
+        batches.close()  # its threads or processes, and the memory they share
 
 
 def eval_batches(
@@ -59,10 +62,10 @@ def streams(
     *,
     seed: int,
     num_workers: int = 0,
-) -> tuple[Callable[[int], Iterator[Any]], Mapping[str, Callable[[], Iterator[Any]]]]:
+) -> tuple[Callable[[int], Generator[Any, None, None]], Mapping[str, Callable[[], Iterator[Any]]]]:
     """The `train` and `evals` of a `core.Experiment`: of 'train', and of every other split."""
 
-    def train(start: int) -> Iterator[Any]:
+    def train(start: int) -> Generator[Any, None, None]:
         records = sources["train"].records
         return train_batches(
             records, preprocess, batch_size, seed=seed, start=start, num_workers=num_workers
@@ -82,7 +85,7 @@ def _share(dataset: grain.MapDataset, batch_size: int) -> grain.MapDataset:
     return dataset[jax.process_index() :: hosts].batch(batch_size // hosts)
 
 
-def _ahead(dataset: grain.MapDataset, num_workers: int) -> grain.IterDataset:
+def _ahead(dataset: grain.MapDataset, num_workers: int) -> Any:
     if num_workers < 0:
         raise InputError(f"num_workers must be 0 (threads) or more, not {num_workers}.")
     if num_workers == 0:
