@@ -13,9 +13,6 @@ from segjax.checkpoint import Checkpoints, chain_of
 from segjax.core import TrainState
 from segjax.errors import InputError
 
-# orbax leaves a coroutine behind when a file cannot be read.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 TX = optax.chain(optax.scale_by_adam(), optim.ema(0.9))
 
 
