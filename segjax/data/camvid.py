@@ -131,7 +131,7 @@ def source(split: str, data_dir: str | None = None, *, manual_dir: str | None = 
       InputError: if the files are not there, with the layout expected, or one cannot be used.
     """
     folder = src.manual_folder("camvid", data_dir, manual_dir)
-    builder = src.prepare(lambda: Camvid(data_dir=data_dir), manual_dir=folder)
+    builder = src.prepare(lambda: Camvid(data_dir=src.data_folder(data_dir)), manual_dir=folder)
     return src.Source(src.records(builder, split), CLASS_NAMES, PALETTE)
 
 

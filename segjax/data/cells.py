@@ -298,5 +298,5 @@ def source(
             f" train={train}, val={val}, seed={seed}."
         )
     config = CellsConfig(size=size, train=train, val=val, seed=seed)
-    builder = src.prepare(lambda: Cells(config=config, data_dir=data_dir))
+    builder = src.prepare(lambda: Cells(config=config, data_dir=src.data_folder(data_dir)))
     return src.Source(src.records(builder, split), CLASS_NAMES, PALETTE)

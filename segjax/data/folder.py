@@ -132,7 +132,9 @@ def source(
     name = _fingerprint(root, val_fraction, skip_bad)
 
     def make_builder() -> MaskFolder:
-        return MaskFolder(config=MaskFolderConfig(name=name, inspection=found), data_dir=data_dir)
+        return MaskFolder(
+            config=MaskFolderConfig(name=name, inspection=found), data_dir=src.data_folder(data_dir)
+        )
 
     found = None
     with src.quiet():

@@ -83,7 +83,7 @@ def source(split: str, data_dir: str | None = None, *, manual_dir: str | None = 
       InputError: if the files are not there, with the layout expected, or are not the challenge's.
     """
     folder = src.manual_folder("isbi_em", data_dir, manual_dir)
-    builder = src.prepare(lambda: IsbiEm(data_dir=data_dir), manual_dir=folder)
+    builder = src.prepare(lambda: IsbiEm(data_dir=src.data_folder(data_dir)), manual_dir=folder)
     split = "train+val" if split == "all" else split
     return src.Source(src.records(builder, split), CLASS_NAMES, PALETTE)
 

@@ -198,9 +198,9 @@ def _convert(record: dict, reading: Reading) -> dict:
 def _builder(name: str, data_dir: str | None) -> Any:
     """The builder of what is on disk, which needs no code of the set, or else of the code."""
     try:
-        return builder_from_files(name, data_dir=data_dir)
+        return builder_from_files(name, data_dir=src.data_folder(data_dir))
     except tfds.core.DatasetNotFoundError:
-        return tfds.builder(name, data_dir=data_dir)
+        return tfds.builder(name, data_dir=src.data_folder(data_dir))
 
 
 @contextlib.contextmanager

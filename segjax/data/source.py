@@ -11,6 +11,7 @@ A record, whatever the set, is a dict with
 import contextlib
 import functools
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex, TypeVar
@@ -21,7 +22,6 @@ import tensorflow_datasets as tfds
 from absl import logging
 from rich.console import Console
 from rich.progress import track
-from tensorflow_datasets.core.constants import DATA_DIR
 
 from segjax.errors import InputError
 
@@ -163,11 +163,21 @@ def prepare(
       hide: hide the messages and bars of tfds (the builders here show one bar of their own).
 
     Raises:
-      InputError: if the set needs `manual_dir` and there is no such folder.
+      InputError: if the set needs `manual_dir` and there is no such folder, or if the prepared
+        set is of another one.
     """
     with quiet():
         builder = make_builder()
+    origin = Path(builder.data_path) / "manual_dir.txt"
     if builder.data_path.exists():
+        if manual_dir is not None and manual_dir.is_dir() and origin.exists():
+            before = origin.read_text()
+            if before != str(manual_dir.resolve()):
+                raise InputError(
+                    f"{builder.info.full_name} in {builder.data_path} was prepared from {before}, "
+                    f"not from {manual_dir}: delete it to prepare it anew, or give another "
+                    "data_dir."
+                )
         return builder
     if manual_dir is not None and not (manual_dir.is_dir() and any(manual_dir.iterdir())):
         raise InputError(
@@ -182,6 +192,8 @@ def prepare(
     except OSError:
         if not builder.data_path.exists():  # not because another process was faster
             raise
+    if manual_dir is not None:
+        origin.write_text(str(manual_dir.resolve()))
     with quiet():
         return make_builder()
 
@@ -190,7 +202,13 @@ def manual_folder(name: str, data_dir: str | None, manual_dir: str | None) -> Pa
     """Where the user's copy of set `name` lies: `manual_dir`, or the place tfds keeps for such."""
     if manual_dir:
         return Path(manual_dir).expanduser()
-    return Path(data_dir or DATA_DIR).expanduser() / "downloads" / "manual" / name
+    return Path(data_folder(data_dir)) / "downloads" / "manual" / name
+
+
+def data_folder(data_dir: str | None) -> str:
+    """Where prepared sets are kept: `data_dir`, `$TFDS_DATA_DIR` as it is now, or tfds's place."""
+    folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return os.path.expanduser(folder)
 
 
 def records(builder: Any, split: str, convert: Callable[[dict], dict] = plain) -> Records:

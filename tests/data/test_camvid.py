@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from PIL import Image
 from segjax.data import camvid
 from segjax.errors import InputError
 
-SHARED = Path("/work/shared/data/camvid")
+SHARED = Path(os.environ.get("SEGJAX_REAL_DATA", "not given")) / "camvid"
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (3, 5, 8, 3)).astype(np.uint8)
@@ -111,3 +112,11 @@ def test_real_frames(tmp_path):
     sky = record["image"][record["label"] == source.class_names.index("sky")].mean(0)
     road = record["image"][record["label"] == source.class_names.index("road")].mean(0)
     assert (sky > road).all()
+
+
+def test_a_set_prepared_from_another_folder_is_not_passed_off(tmp_path):
+    for name in ("one", "two"):
+        sorted_layout(tmp_path / name)
+    camvid.source("train", str(tmp_path / "data"), manual_dir=str(tmp_path / "one"))
+    with pytest.raises(InputError, match=r"prepared from .*/one, not from .*/two: delete it"):
+        camvid.source("train", str(tmp_path / "data"), manual_dir=str(tmp_path / "two"))

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from PIL import Image
 from segjax.data import isbi_em
 from segjax.errors import InputError
 
-SHARED = Path("/work/shared/data/isbi_em_2012")
+SHARED = Path(os.environ.get("SEGJAX_REAL_DATA", "not given")) / "isbi_em_2012"
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (30, 6, 7)).astype(np.uint8)

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 from segjax.data import published, source
 from segjax.errors import InputError
 
-SHARED = Path("/work/shared/data/coco50")
+SHARED = Path(os.environ.get("SEGJAX_REAL_DATA", "not given")) / "coco50"
 
 MASK = np.uint8([[0, 3, 3, 1], [7, 0, 1, 1], [3, 3, 255, 0]])
 PICTURE = np.arange(36).reshape(3, 4, 3).astype(np.uint8)

@@ -167,3 +167,11 @@ def test_manual_folder_must_exist(tmp_path):
 def test_no_tensorflow(builder):
     assert source.records(builder, "train")[0]
     assert "tensorflow" not in sys.modules
+
+
+def test_the_data_folder_is_looked_up_when_it_is_used(monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", "/somewhere")
+    assert source.data_folder(None) == "/somewhere"
+    assert source.data_folder("/else") == "/else"
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    assert source.data_folder(None).endswith("/tensorflow_datasets")
