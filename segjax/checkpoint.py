@@ -66,11 +66,10 @@ class Checkpoints:
         if jax.process_index() == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
             for file in self.directory.glob("*/metrics/metrics"):  # read when a manager is made
-                with contextlib.suppress(ValueError):
-                    json.loads(file.read_text())
-                    continue
-                say(f"The figures of the checkpoint {file.parent.parent} are damaged.")
-                set_aside(file.parent.parent, say)
+                saved = file.parent.parent
+                if saved.name.isdigit() and not is_json(file):  # not one that is being written
+                    say(f"The figures of the checkpoint {saved} are damaged.")
+                    set_aside(saved, say)
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
             "checksums": ocp.JsonCheckpointHandler(),
@@ -217,6 +216,15 @@ def damage(path: Path) -> Iterator[None]:
     except Exception as error:  # orbax and tensorstore raise bare exceptions for broken files
         reason = str(error).split("\n")[0][:200]
         raise DamagedCheckpointError(f"The checkpoint {path} is damaged ({reason}).") from error
+
+
+def is_json(path: Path) -> bool:
+    """Whether the file can be read as JSON."""
+    try:
+        json.loads(path.read_text())
+    except ValueError:
+        return False
+    return True
 
 
 def set_aside(checkpoint: Path, say: Callable[[str], None]) -> None:

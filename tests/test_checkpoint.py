@@ -114,6 +114,15 @@ def test_an_unfinished_checkpoint_is_not_seen(tmp_path):
     assert_same(checkpoints.restore(like()), state_at(1))
 
 
+def test_a_checkpoint_that_another_process_is_writing_is_left_alone(tmp_path):
+    saved(tmp_path / "c", {1: 0.5})
+    half = tmp_path / "c" / "2.orbax-checkpoint-tmp" / "metrics" / "metrics"
+    half.parent.mkdir(parents=True)
+    half.write_text('{"mi')
+    assert Checkpoints(tmp_path / "c").manager.all_steps() == [1]
+    assert not (tmp_path / "damaged").exists()
+
+
 def test_another_model_is_told_by_its_first_differences(tmp_path):
     checkpoints = saved(tmp_path, {1: 0.5})
     with pytest.raises(
