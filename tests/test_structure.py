@@ -12,6 +12,7 @@ ROOMS = {
     "ops": {"errors"},
     "nn": {"ops", "errors"},
     "backbones": {"nn", "ops", "errors"},
+    "weights": {"errors", "cli"},
     "models": {"backbones", "nn", "ops", "errors"},
     "losses": {"ops", "errors"},
     "metrics": {"ops", "errors"},
@@ -26,7 +27,7 @@ ROOMS = {
     "tasks": {"core", "losses", "metrics", "ops", "visualize", "errors"},
     "cli": {"errors"},
     "workdir": {"visualize", "errors"},
-    "summary": {"cli", "errors"},
+    "summary": {"cli", "models", "ops", "errors"},
     "predict": {"cli", "checkpoint", "workdir", "visualize", "data", "postprocess", "errors"},
     "main": {"cli", "checkpoint", "workdir", "train", "parallel", "core", "errors"},
 }

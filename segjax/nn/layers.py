@@ -1,6 +1,7 @@
-"""Convolution and normalisation as every model here uses them."""
+"""Convolution, normalisation and their block as every model here uses them."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -15,6 +16,8 @@ Conv = functools.partial(
 )
 """`nn.Conv` with He's initialisation and the formulations of `ops.convolution`."""
 
+Dense = functools.partial(nn.Dense, kernel_init=he_normal)
+"""`nn.Dense` with He's initialisation."""
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What a config may name to compute in."""
@@ -33,13 +36,37 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return nn.BatchNorm(
+        norm = nn.BatchNorm(
             use_running_average=not train,
             momentum=self.momentum,
             epsilon=self.epsilon,
             dtype=self.dtype,
-            name="norm",
-        )(x)
+        )
+        nn.share_scope(self, norm)
+        return norm(x)
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation with fixed statistics, scale and bias: none of it is trained.
+
+    All four are in the collection `batch_stats`, as buffers, and meant to be loaded. As detectors
+    and RefineNet keep the normalisation of a pretrained backbone.
+    """
+
+    epsilon: float = 1e-5
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        del train  # the same in training and evaluation
+
+        def buffer(name: str, value: float) -> jax.Array:
+            return self.variable("batch_stats", name, jnp.full, x.shape[-1:], value).value
+
+        scale, bias = buffer("scale", 1.0), buffer("bias", 0.0)
+        scale = scale * jax.lax.rsqrt(buffer("var", 1.0) + self.epsilon)
+        y = x * scale + (bias - buffer("mean", 0.0) * scale)
+        return y.astype(self.dtype or x.dtype)
 
 
 class GroupNorm(nn.Module):
@@ -52,4 +79,42 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         del train  # the same in training and evaluation
-        return nn.GroupNorm(self.num_groups, epsilon=self.epsilon, dtype=self.dtype, name="norm")(x)
+        norm = nn.GroupNorm(self.num_groups, epsilon=self.epsilon, dtype=self.dtype)
+        nn.share_scope(self, norm)
+        return norm(x)
+
+
+class ConvNorm(nn.Module):
+    """Convolution `conv`, normalisation `norm` and an activation: [B, H, W, C] -> [B, h, w, F].
+
+    Padded by dilation * (kernel_size - 1) // 2 on every side, as torch's layers are, which differs
+    from 'SAME' at stride 2. The convolution has a bias where there is no norm, or if asked to;
+    `norm=None` and `activation=None` leave theirs out.
+    """
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+    norm: Callable[..., nn.Module] | None = BatchNorm
+    activation: Callable[[jax.Array], jax.Array] | None = nn.relu
+    use_bias: bool | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = Conv(
+            self.features,
+            (self.kernel_size, self.kernel_size),
+            strides=self.stride,
+            padding=self.dilation * (self.kernel_size - 1) // 2,
+            kernel_dilation=self.dilation,
+            feature_group_count=self.groups,
+            use_bias=self.norm is None if self.use_bias is None else self.use_bias,
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+        if self.norm is not None:
+            x = self.norm(dtype=self.dtype, name="norm")(x, train=train)
+        return x if self.activation is None else self.activation(x)

@@ -1,0 +1,1 @@
+"""Checkpoints of other libraries as segjax variables, by numpy alone."""

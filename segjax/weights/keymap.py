@@ -1,0 +1,150 @@
+"""How a family of checkpoints names its arrays, and the variables those arrays fill.
+
+A `KeyMap` turns the path of one of our variables, `backbone/layer1_0/conv1/kernel`, into the name
+the family gives it, `backbone.layer1.0.conv1.weight`. The layout follows from the shapes: kernels
+[h, w, in, out] are (out, in, h, w) in torch, those of transposed convolutions (in, out, h, w), and
+a fully connected layer (out, in * h * w) fills the convolution it is equal to.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from segjax.errors import InputError
+
+LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+class KeyMap(NamedTuple):
+    """The names of one family of checkpoints.
+
+    `renames` are (pattern, replacement) of regular expressions, applied in turn to our path without
+    its last part; then '/' becomes '.', and the last part what torch calls it. `transposed` finds
+    our paths whose kernels are of transposed convolutions. `unused` finds names in the checkpoint
+    that no variable needs.
+    """
+
+    renames: Sequence[tuple[str, str]] = ()
+    transposed: str | None = None
+    unused: str | None = None
+    leaves: Mapping[str, str] = LEAVES
+
+    def name(self, path: str) -> str:
+        """What the family calls the variable at our path."""
+        module, _, leaf = path.rpartition("/")
+        for pattern, replacement in self.renames:
+            module = re.sub(pattern, replacement, module)
+        return ".".join([*filter(None, module.split("/")), self.leaves.get(leaf, leaf)])
+
+
+def to_ours(tensor: np.ndarray, shape: Sequence[int], transposed: bool = False) -> np.ndarray:
+    """A torch tensor in our layout, as far as its rank allows; the caller compares the shapes."""
+    ours, theirs = len(shape), tensor.ndim
+    if ours == theirs == 2:
+        return tensor.T
+    if ours == theirs and ours in (4, 5):
+        spatial = range(2, ours)
+        return tensor.transpose(*spatial, 0, 1) if transposed else tensor.transpose(*spatial, 1, 0)
+    if ours == 4 and theirs == 2 and tensor.size == np.prod(shape):
+        height, width, channels, features = shape
+        return tensor.reshape(features, channels, height, width).transpose(2, 3, 1, 0)
+    return tensor
+
+
+def fill(
+    variables: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    keymap: KeyMap,
+    *,
+    num_classes: int | None = None,
+    under: str = "",
+) -> tuple[dict[str, Any], list[str]]:
+    """The variables filled from a checkpoint, and the paths that keep their values.
+
+    Args:
+      variables: {'params': tree, ...} of arrays or shapes. Those whose shape differs from the
+        checkpoint's in dimensions that are `num_classes` here are a classifier for other classes:
+        they are kept, and listed.
+      tensors: name -> array, as `segjax.weights.read.read` returns.
+      keymap: the family's.
+      under: a part of the model, `backbone` or `backbone/layer1_0`: only this is filled, from names
+        either of a whole model or of the part alone.
+
+    Raises InputError that lists every missing, unexpected and misshapen array.
+    """
+    leaves = {path: x for path, x in flatten(variables).items() if within(path, under)}
+    if not leaves:
+        parts = sorted({path.split("/")[1] for path in flatten(variables)})
+        raise InputError(f"The model has no part {under!r}; its parts are {', '.join(parts)}.")
+    names = {path: keymap.name(path.partition("/")[2]) for path in leaves}
+    if under and not any(name in tensors for name in names.values()):
+        skip = len(under) + 1
+        names = {path: keymap.name(path.partition("/")[2][skip:]) for path in leaves}
+
+    filled, kept, problems = {}, [], []
+    unclaimed = set(tensors) - set(names.values())
+    for path, leaf in leaves.items():
+        name, shape = names[path], tuple(leaf.shape)
+        if name not in tensors:
+            nearest = difflib.get_close_matches(name, unclaimed, 3, 0.8)
+            hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
+            problems.append(f"missing {name} {shape} for {path}{hint}")
+            continue
+        is_transposed = keymap.transposed is not None and re.search(keymap.transposed, path)
+        tensor = to_ours(np.asarray(tensors[name]), shape, bool(is_transposed))
+        if tensor.shape == shape:
+            filled[path] = np.ascontiguousarray(tensor, dtype=leaf.dtype)
+        elif is_other_classes(tensor.shape, shape, num_classes):
+            kept.append(path)
+        else:
+            problems.append(f"shape of {name} is {tensor.shape}, that of {path} is {shape}")
+    if not under:
+        problems += [
+            f"unexpected {name} {np.shape(tensors[name])}"
+            for name in sorted(unclaimed)
+            if not (keymap.unused and re.search(keymap.unused, name))
+        ]
+    if problems:
+        listed = "\n  ".join(problems[:40] + ["..."] * (len(problems) > 40))
+        raise InputError(
+            f"The checkpoint does not fit the model, {len(problems)} times:\n  {listed}"
+        )
+    return merge(variables, filled), kept
+
+
+def is_other_classes(found: Sequence[int], wanted: Sequence[int], num_classes: int | None) -> bool:
+    """Whether two shapes differ in nothing but the number of classes."""
+    return len(found) == len(wanted) and all(
+        a == b or b == num_classes for a, b in zip(found, wanted, strict=True)
+    )
+
+
+def within(path: str, under: str) -> bool:
+    """Whether a path lies in a part of the model; '' is all of it."""
+    inner = path.partition("/")[2]
+    return not under or inner == under or inner.startswith(under + "/")
+
+
+def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict of 'a/b/c' paths."""
+    flat: dict[str, Any] = {}
+    for name, x in tree.items():
+        flat |= flatten(x, f"{path}{name}/") if isinstance(x, Mapping) else {path + name: x}
+    return flat
+
+
+def merge(tree: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested dicts with the leaves that `new` has under their paths replaced."""
+    return {
+        name: merge(x, new, f"{path}{name}/") if isinstance(x, Mapping) else new.get(path + name, x)
+        for name, x in tree.items()
+    }

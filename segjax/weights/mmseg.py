@@ -1,0 +1,1 @@
+"""Names of mmsegmentation's checkpoints."""

@@ -1,0 +1,1 @@
+"""Names of segmentation-models-pytorch's checkpoints."""
