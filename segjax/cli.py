@@ -43,10 +43,15 @@ DISK_ERRORS = {
 }
 
 
-def run(main: Callable[[], int | None], define_flags: Callable[[], None] | None = None) -> None:
+def run(
+    main: Callable[..., int | None],
+    define_flags: Callable[[], None] | None = None,
+    words: int = 0,
+) -> None:
     """Parse the flags and run `main`; an `InputError` becomes its sentence and exit status 2.
 
     `define_flags` defines the program's own: only now, so that Python may import all programs.
+    `main` gets the arguments that are no flags, of which there may be `words`.
     """
     keep_freed_memory()
     if define_flags is not None:
@@ -56,13 +61,13 @@ def run(main: Callable[[], int | None], define_flags: Callable[[], None] | None 
 
     def guarded(argv: list[str]) -> int | None:
         with sentences():
-            if len(argv) > 1:
+            if len(argv) - 1 > words:
                 raise InputError(
-                    f"Unexpected argument {argv[1]!r}: write options as --name=value, and "
+                    f"Unexpected argument {argv[1 + words]!r}: write options as --name=value, and "
                     "a pattern in quotes."
                 )
             set_up_process()
-            return main()
+            return main(*argv[1:])
 
     def parse(argv: list[str]) -> list[str]:
         with sentences():

@@ -108,6 +108,11 @@ def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[
     middle to class probabilities; `card` has class_names, palette and channels.
     """
     saved = workdir.read_config(path)
+    if not saved["card"]["class_names"]:
+        raise InputError(
+            f"The run in {path} ({saved['config_file']}) has no classes: it draws images, and "
+            "segjax.predict writes label maps; call its task's predict from Python."
+        )
     module, config = cli.load_config(saved["config_file"])
     cli.require(module, "task")
     with config.unlocked():

@@ -1,26 +1,42 @@
-"""What a config's model is made of and what it costs.
+"""What a config's model is made of and what it costs; all architectures side by side.
 
     python -m segjax.summary --config=configs/unet.py
     python -m segjax.summary --config=configs/unet_paper.py --size=572 --depth=1
+    python -m segjax.summary --all
 
-Prints the layers, then parameters, FLOPs, output stride, receptive field and memory.
+Prints the layers, then parameters, FLOPs, output stride, receptive field and memory. `--all` prints
+one row for each published network of `segjax.models.table`, as Markdown where it is piped.
 """
 
+import functools
+import itertools
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from absl import flags
+from jax.extend.core import jaxprs_in_params
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from segjax import cli
+from segjax.dependence.walk import trace
 from segjax.errors import InputError
+from segjax.receptive_field import Field, analytic
+
+WIDE = 2048  # rows of the image that a receptive field is looked for in, if few do not hold it
+NOTE = """GFLOPs: multiplications and additions of the convolutions and matrix products of one image of
+that input, those with padding included. Stride: input rows for a row of the deepest map. Receptive
+field: rows of the image that an output pixel depends on, from the first to the last; it may differ
+from pixel to pixel. "all of N" means every row of an image that high."""
 
 
 def define_flags() -> None:
+    flags.DEFINE_bool("all", False, "Compare all architectures instead of summarising a config.")
     flags.DEFINE_integer(
         "size", 256, "Side of the input; raised to the next legal side.", lower_bound=1
     )
@@ -28,6 +44,8 @@ def define_flags() -> None:
 
 
 def main() -> int:
+    if flags.FLAGS.all:
+        return compare()
     size, depth = flags.FLAGS.size, flags.FLAGS.depth
     if not cli.CONFIG.value:
         raise InputError("Say what to summarise, such as --config=configs/unet.py; see --help.")
@@ -53,10 +71,7 @@ def tables(
 ) -> tuple[Table, Table]:
     """The layers of the model; what it costs for one image, and a training step for a batch."""
 
-    def forward(variables: Any, image: jax.Array) -> jax.Array:
-        return model.apply(variables, image, train=False)["logits"]
-
-    variables = jax.eval_shape(lambda k, x: model.init(k, x, train=False), jax.random.key(0), image)
+    variables = shapes_of(model, image)
     layers: list[tuple[str, tuple[int, ...], int]] = []
 
     def traced(variables: Any, image: jax.Array) -> Any:
@@ -72,10 +87,11 @@ def tables(
     (_, height, width, channels), output = image.shape, logits["logits"].shape
     larger = next(n for n in range(height + 1, 10**9) if is_legal(model, n))
     stride = (larger - height) / (model.output_size(larger) - model.output_size(height))
-    step = jax.jit(forward).lower(variables, image)
-    flops = (step.cost_analysis() or {}).get("flops", math.nan)
+    forward = functools.partial(logits_of, model)
+    flops = products(trace(forward, variables, image).jaxpr)
     memory = train_memory(task, image, batch_size)
-    field = receptive_field(model, channels)
+    wide = next((n for n in range(WIDE, 2 * WIDE) if is_legal(model, n)), 0)
+    field = receptive_field(forward, variables, image.shape[1:], wide)
 
     table = Table(title=type(model).__name__, title_justify="left", show_header=False)
     rows = {
@@ -85,7 +101,7 @@ def tables(
         "FLOPs, one image": f"{flops / 1e9:.3g} G (multiply and add counted as two)",
         "output stride": f"{stride:g}",
         "deepest map": f"{deepest[1]} x {deepest[2]} x {deepest[3]}",
-        "receptive field": field,
+        "receptive field": f"{field} rows",
         f"training memory, batch {batch_size}": memory,
     }
     for name, value in rows.items():
@@ -130,42 +146,175 @@ def train_memory(task: Any, image: jax.ShapeDtypeStruct, batch_size: int) -> str
     return f"{size / 2**20:,.0f} MiB"
 
 
-def receptive_field(model: Any, channels: int, side: int = 512) -> str:
-    """The rows of the input that reach the output pixel at the centre, in words.
+def shapes_of(model: Any, image: Any) -> Any:
+    """The shapes of the variables of a model for such images."""
+    init = functools.partial(model.init, train=False)
+    return jax.eval_shape(init, jax.random.key(0), image)
 
-    A NaN reaches whatever it has a path to, whatever the weights: the first and last rows that turn
-    the pixel into NaN are found by bisection.
+
+def logits_of(model: Any, variables: Any, image: Any) -> Any:
+    return model.apply(variables, image, train=False)["logits"]
+
+
+def receptive_field(function: Any, variables: Any, shape: Sequence[int], wide: int) -> str:
+    """The rows of the image that an output row depends on, in words.
+
+    `function(variables, image)` is a map; the image is [1, *shape], or if that does not hold the
+    field, `wide` rows high (0: not tried).
     """
-    height = next(n for n in range(side, 10**9) if is_legal(model, n))
-    width = model.input_size(1)
-    variables = jax.jit(
-        lambda key: model.init(key, jnp.zeros((1, width, width, channels)), train=False)
-    )(jax.random.key(0))
-    row = model.output_size(height) // 2
-
-    @jax.jit
-    def reaches(first: jax.Array, last: jax.Array) -> jax.Array:
-        rows = jnp.arange(height)
-        inside = (rows >= first) & (rows < last)
-        image = jnp.where(inside[None, :, None, None], jnp.nan, 0.0)
-        image = jnp.broadcast_to(image, (1, height, width, channels))
-        logits = model.apply(variables, image, train=False)["logits"]
-        return jnp.isnan(logits[0, row]).any()
-
-    first = bisect(lambda n: not reaches(0, n + 1), height)  # the fewest rows from the top
-    last = height - 1 - bisect(lambda n: not reaches(height - 1 - n, height), height)
-    if first == 0 and last == height - 1:
-        return f"the whole image, or at least {height} rows"
-    return f"{last - first + 1} rows, for the output pixel at the centre"
+    words = ""
+    for height in [shape[0], wide][: 2 if wide else 1]:
+        image = jax.ShapeDtypeStruct((1, height, *shape[1:]), jnp.float32)
+        field = analytic(function, variables, image)
+        words = in_words(field)
+        if len(field.inner):
+            break
+    return words
 
 
-def bisect(before: Callable[[int], Any], size: int) -> int:
-    """The first n in [0, size) for which `before(n)` is false, given that it is monotone."""
-    low, high = 0, size - 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if before(middle) else (low, middle)
-    return low
+def in_words(field: Field) -> str:
+    """The size of a receptive field, or its sizes if they differ from position to position."""
+    if len(field.inner):
+        sizes = sorted({*field.sizes})
+        joint = " or " if len(sizes) == 2 else " to "
+        return f"{sizes[0]}{joint}{sizes[-1]}, by position" if sizes[1:] else f"{sizes[0]}"
+    rows, most = field.support.shape[1], max(field.high - field.low) + 1
+    if field.whole:
+        return f"all of {rows}"
+    return f"over {rows}" if most == rows else f"up to {most}"
+
+
+def products(jaxpr: Any) -> int:
+    """FLOPs of a traced function: multiplications and additions of its products.
+
+    A convolution of a dilated input, which is a transposed one, leaves out the zeros between. Of
+    branches the costliest counts. Raises `InputError` for products in a loop of unknown length.
+    """
+    total = 0
+    for eqn in jaxpr.eqns:
+        name, params = eqn.primitive.name, eqn.params
+        if name == "conv_general_dilated":
+            kernel, out = eqn.invars[1].aval.shape, math.prod(eqn.outvars[0].aval.shape)
+            features = kernel[params["dimension_numbers"].rhs_spec[0]]
+            zeros = math.prod(params["lhs_dilation"])
+            total += 2 * out * math.prod(kernel) // features // zeros
+        elif name == "dot_general":
+            (contracted, _), _ = params["dimension_numbers"]
+            lengths = (eqn.invars[0].aval.shape[axis] for axis in contracted)
+            total += 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(lengths)
+        else:
+            inner = max(map(products, jaxprs_in_params(params)), default=0)
+            if name == "while" and inner:
+                raise InputError("The FLOPs of a loop of unknown length cannot be counted.")
+            total += inner * (params["length"] if name == "scan" else 1)
+    return total
+
+
+def map_sides(jaxpr: Any) -> list[int]:
+    """The first spatial side of every convolution's output, in order."""
+    sides = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "conv_general_dilated":
+            axis = eqn.params["dimension_numbers"].out_spec[2]
+            sides.append(eqn.outvars[0].aval.shape[axis])
+        for inner in jaxprs_in_params(eqn.params):
+            sides += map_sides(inner)
+    return sides
+
+
+def legal_sizes(model: Any, limit: int = 4096) -> str:
+    """Which sides of an image a model takes, in words."""
+    legal = [n for n in range(1, limit) if is_legal(model, n)]
+    steps = {b - a for a, b in itertools.pairwise(legal)}
+    if len(legal) == 1:
+        return f"{legal[0]} only"
+    if len(steps) != 1:
+        return "irregular" if legal else f"none below {limit}"
+    (step,), first = steps, legal[0]
+    start = f", from {first}" if first > step else ""
+    if step == 1:
+        return "any" + start
+    return (f"{step}k + {first % step}" if first % step else f"multiples of {step}") + start
+
+
+def compare() -> int:
+    """Print a row for each published network, and one for each of the backbones."""
+    from segjax.models.table import BACKBONES, MODELS
+
+    console, errors = Console(), Console(stderr=True)
+    work = [(name, entry, name in MODELS) for name, entry in {**MODELS, **BACKBONES}.items()]
+    rows: dict[bool, list[tuple[str, ...]]] = {True: [], False: []}
+    for name, entry, segments in track(work, "Tracing", console=errors, transient=True):
+        rows[segments].append(row(name, entry, segments))
+    for title, found in (("Segmentation networks", rows[True]), ("Backbones", rows[False])):
+        if console.is_terminal:
+            table = Table(*HEADER, title=title, title_justify="left")
+            for cells in found:
+                table.add_row(*cells)
+            console.print(table)
+        else:
+            print(f"## {title}\n\n| {' | '.join(HEADER)} |\n{'| --- ' * len(HEADER)}|")
+            print(*(f"| {' | '.join(cells)} |" for cells in found), sep="\n", end="\n\n")
+    print(NOTE)
+    return 0
+
+
+HEADER = (
+    *("network", "parameters", "published", "equal", "input", "GFLOPs", "stride"),
+    *("receptive field", "legal sizes", "paper"),
+)
+
+
+def row(name: str, entry: Any, segments: bool) -> tuple[str, ...]:
+    """The cells of a published network; a backbone's field and stride are of its deepest map."""
+    model = entry.make()
+    image = jax.ShapeDtypeStruct((1, *entry.input), jnp.float32)
+    variables = shapes_of(model, image)
+    forward = functools.partial(logits_of, model)
+    closed = trace(forward, variables, image)
+    parameters = counted(variables["params"], entry.uncounted)
+    if segments:
+        function, wide = forward, next((n for n in range(WIDE, 2 * WIDE) if is_legal(model, n)), 0)
+    else:
+        backbone = getattr(model, "backbone", model)
+        function, wide = functools.partial(deepest_of, backbone), WIDE
+        variables = shapes_of(backbone, image)
+    return (
+        name,
+        f"{parameters:,}",
+        f"{entry.parameters:,}",
+        "yes" if parameters == entry.parameters else "NO",
+        " x ".join(map(str, entry.input)),
+        f"{products(closed.jaxpr) / 1e9:.3g}",
+        deepest_stride(function, variables, entry.input) if wide else "",
+        receptive_field(function, variables, entry.input, wide),
+        legal_sizes(model) if segments else "",
+        entry.paper,
+    )
+
+
+def deepest_stride(function: Any, variables: Any, shape: Sequence[int], more: int = 512) -> str:
+    """Input rows for a row of the deepest convolution's output, from images of two heights.
+
+    What has as many rows for either image, such as a pooled pyramid level, is left out.
+    """
+    sides = []
+    for height in (shape[0], shape[0] + more):
+        image = jax.ShapeDtypeStruct((1, height, *shape[1:]), jnp.float32)
+        sides.append(map_sides(trace(function, variables, image).jaxpr))
+    return f"{max(more / (b - a) for a, b in zip(*sides, strict=True) if b > a):g}"
+
+
+def counted(params: Any, uncounted: str) -> int:
+    """The number of trained scalars whose path the pattern `uncounted` is not found in."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    named = [(jax.tree_util.keystr(path, simple=True, separator="/"), x) for path, x in leaves]
+    return sum(math.prod(x.shape) for path, x in named if not re.search(uncounted or "$^", path))
+
+
+def deepest_of(backbone: Any, variables: Any, image: Any) -> Any:
+    maps = backbone.apply(variables, image, train=False)
+    return maps[max(name for name in maps if re.fullmatch("c[0-9]", name))]
 
 
 if __name__ == "__main__":

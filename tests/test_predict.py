@@ -169,6 +169,9 @@ def test_runs_that_cannot_predict(trained, tmp_path):
         "from ml_collections import ConfigDict\n"
         "def build(config): ...\ndef get_config(): return ConfigDict()\n"
     )
+    card = {"class_names": [], "palette": [], "channels": 3}
+    with pytest.raises(InputError, match=r"in .*drawing .* has no classes: it draws images"):
+        predict.load(copy_config(trained, tmp_path / "drawing", card=card))
     source = str(tmp_path / "old.py")
     with pytest.raises(InputError, match=r"old.py lacks task\(\)"):
         predict.load(copy_config(trained, tmp_path / "old", config_file=source))
@@ -186,9 +189,9 @@ def test_the_saved_values_are_those_of_the_prediction(trained, tmp_path):
         "def task(config, card): raise InputError(f'{config.width} {config.size} {card}')\n"
     )
     values = {"width": 7, "size": [3, 4], "best": ""}
-    copy_config(trained, tmp_path, config_file=str(spy), values=values, card={"channels": 3})
+    copy_config(trained, tmp_path, config_file=str(spy), values=values, card={"class_names": "ab"})
     (tmp_path / "checkpoints").symlink_to(trained / "checkpoints")
-    with pytest.raises(InputError, match=r"^7 \(3, 4\) {'channels': 3}$"):
+    with pytest.raises(InputError, match=r"^7 \(3, 4\) {'class_names': 'ab'}$"):
         predict.load(tmp_path)
 
 

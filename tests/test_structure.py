@@ -27,8 +27,11 @@ ROOMS = {
     "tasks": {"core", "losses", "metrics", "ops", "visualize", "errors"},
     "cli": {"errors"},
     "workdir": {"visualize", "errors"},
-    "summary": {"cli", "models", "ops", "errors"},
+    "dependence": {"ops", "errors"},
+    "receptive_field": {"dependence", "ops", "errors"},
+    "summary": {"cli", "models", "receptive_field", "dependence", "ops", "errors"},
     "predict": {"cli", "checkpoint", "workdir", "visualize", "data", "postprocess", "errors"},
+    "export": {"cli", "checkpoint", "workdir", "errors"},
     "main": {"cli", "checkpoint", "workdir", "train", "parallel", "core", "errors"},
 }
 FILES = sorted((ROOT / "segjax").rglob("*.py"))

@@ -1,6 +1,6 @@
 """Metrics as map and reduce: evidence of a batch on the device, figures of a split on the host."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 
@@ -14,3 +14,11 @@ class Metric(NamedTuple):
 
     stats: Callable[[Any, Any, Any], Any]
     summarise: Callable[[Iterable[Any]], dict[str, float]]
+
+
+def figures_of(metrics: Sequence[Metric], evidence: Iterable[Sequence[Any]]) -> dict[str, float]:
+    """The figures of several metrics, from what each gave for every batch of a split."""
+    figures: dict[str, float] = {}
+    for metric, parts in zip(metrics, zip(*evidence, strict=True), strict=True):
+        figures |= metric.summarise(parts)
+    return figures

@@ -77,10 +77,10 @@ def _mean(per_class):
 
 
 def confusion(num_classes: int, class_names: Sequence[str] | None = None) -> Metric:
-    """The `figures` of preds['label'] against batch['label'], both integer [B, H, W]."""
+    """The `figures` of preds['label'] against batch['label'], integer [B, H, W] or [B, D, H, W]."""
 
     def stats(preds, batch, valid):
-        chex.assert_rank([preds["label"], batch["label"], valid], 3)
+        chex.assert_rank([preds["label"], batch["label"], valid], {3, 4})
         return confusion_matrix(batch["label"], preds["label"], num_classes, valid)
 
     def summarise(evidence):

@@ -1,5 +1,6 @@
 """U-Net: Convolutional Networks for Biomedical Image Segmentation (Ronneberger et al. 2015)."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -9,14 +10,19 @@ import jax
 import jax.numpy as jnp
 
 from segjax.errors import InputError
-from segjax.nn.layers import Conv
-from segjax.nn.upsample import TransposedConv
+from segjax.nn.layers import BatchNorm, Conv
+from segjax.nn.upsample import Bilinear, Size, Switches, TransposedConv
 from segjax.ops.pooling import max_pool_with_switches
 
 
 def concatenate(skip: jax.Array, up: jax.Array) -> jax.Array:
     """The paper's skip: encoder channels before decoder channels."""
     return jnp.concatenate([skip, up], axis=-1)
+
+
+def concatenate_after(skip: jax.Array, up: jax.Array) -> jax.Array:
+    """The released network's skip: encoder channels after decoder channels."""
+    return jnp.concatenate([up, skip], axis=-1)
 
 
 def without_skip(skip: jax.Array, up: jax.Array) -> jax.Array:
@@ -36,7 +42,12 @@ class UNet(nn.Module):
     dropout at the bottom, no normalisation. `width` doubles at each of `depth` poolings; `norm` is
     a factory such as `nn.layers.BatchNorm` (its convolutions then have no bias); `upsample` is any
     factory of `nn.upsample`; `merge` joins a skip with the path from below. The paper places
-    dropout "at the end of the contracting path" without a rate; 0.5 is the released network's.
+    dropout "at the end of the contracting path" without a rate; 0.5 is the released network's,
+    which has it at the lowest two levels (`dropout_levels`), hence in a skip too.
+
+    `halving` says what halves the channels on the way up: the 'upsample' of each level, as in the
+    paper; all of them but the last, as in the 'released' network; or the second 'convolution' of
+    the level below, for an upsampling without weights. See `unet_caffe` and `unet_bilinear`.
     """
 
     num_classes: int
@@ -46,7 +57,9 @@ class UNet(nn.Module):
     norm: Callable[..., nn.Module] | None = None
     upsample: Callable[..., nn.Module] = TransposedConv
     merge: Callable[[jax.Array, jax.Array], jax.Array] = concatenate
+    halving: Literal["upsample", "released", "convolution"] = "upsample"
     dropout: float = 0.5
+    dropout_levels: int = 1  # the bottom, and those above it
     dtype: Any = None  # of the computation; parameters and logits are float32
     remat: bool = False  # recompute activations in the backward pass instead of storing them
 
@@ -56,23 +69,30 @@ class UNet(nn.Module):
         self.check_size(image.shape[1:3])
         pair = nn.remat(ConvPair) if self.remat else ConvPair
 
-        def convs(name: str, level: int, x: jax.Array) -> jax.Array:
-            features = self.width * 2**level
+        def convs(name: str, x: jax.Array, *features: int) -> jax.Array:
             return pair(features, self.padding, self.norm, train, self.dtype, name=name)(x)
 
+        def drop(x: jax.Array) -> jax.Array:
+            return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+        widths = [self.width * 2**level for level in range(self.depth + 1)]
+        up_widths = [widths[1], *widths[1:]] if self.halving == "released" else widths
+        out_widths = [widths[0], *widths[:-1]] if self.halving == "convolution" else widths
         x, skips = image, []
         for level in range(self.depth):
-            x = convs(f"down{level}", level, x)
+            x = convs(f"down{level}", x, widths[level], widths[level])
+            if level > self.depth - self.dropout_levels:
+                x = drop(x)
             pooled, switches = max_pool_with_switches(x)
             skips.append((x, switches))
             x = pooled
-        x = convs("bottom", self.depth, x)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = drop(convs("bottom", x, out_widths[-1], out_widths[-1]))
         for level in reversed(range(self.depth)):
             skip, switches = skips[level]
-            up = self.upsample(features=self.width * 2**level, dtype=self.dtype, name=f"up{level}")
+            up = self.upsample(features=up_widths[level], dtype=self.dtype, name=f"up{level}")
             x = up(x, switches=switches)
-            x = convs(f"merge{level}", level, self.merge(centre_crop(skip, x.shape[1:3]), x))
+            x = self.merge(centre_crop(skip, x.shape[1:3]), x)
+            x = convs(f"merge{level}", x, widths[level], out_widths[level])
         logits = Conv(self.num_classes, (1, 1), dtype=self.dtype, name="head")(x)
         return {"logits": logits.astype(jnp.float32)}
 
@@ -107,7 +127,7 @@ class UNet(nn.Module):
 class ConvPair(nn.Module):
     """Two 3x3 convolutions, each followed by the normalisation, if any, and ReLU."""
 
-    features: int
+    features: tuple[int, ...]
     padding: str
     norm: Callable[..., nn.Module] | None
     train: bool
@@ -115,9 +135,9 @@ class ConvPair(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        for i in (1, 2):
+        for i, features in enumerate(self.features, 1):
             x = Conv(
-                self.features,
+                features,
                 (3, 3),
                 padding=self.padding.upper(),
                 use_bias=self.norm is None,
@@ -134,3 +154,40 @@ def centre_crop(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     """The centre of [B, H, W, C] at `size` (h, w)."""
     top, left = (x.shape[1] - size[0]) // 2, (x.shape[2] - size[1]) // 2
     return x[:, top : top + size[0], left : left + size[1]]
+
+
+class RectifiedUp(nn.Module):
+    """The upsampling of the released network: a transposed convolution and ReLU."""
+
+    features: int
+    factor: int = 2
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, switches: Switches | None = None, size: Size | None = None
+    ) -> jax.Array:
+        up = TransposedConv(self.features, self.factor, self.dtype)
+        nn.share_scope(self, up)
+        return nn.relu(up(x, size=size))
+
+
+# The network that the authors released for Caffe: 31,100,354 parameters (one channel, two classes).
+unet_caffe = functools.partial(
+    UNet,
+    upsample=RectifiedUp,
+    merge=concatenate_after,
+    halving="released",
+    dropout_levels=2,
+)
+
+# The common padded network that upsamples without weights: 17,263,042 parameters (three channels,
+# two classes).
+unet_bilinear = functools.partial(
+    UNet,
+    padding="same",
+    norm=BatchNorm,
+    upsample=functools.partial(Bilinear, convention="corner-aligned"),
+    halving="convolution",
+    dropout=0.0,
+)

@@ -79,6 +79,31 @@ def avg_pool(
     return total / jnp.asarray(np.outer(*counts)[:, :, None], x.dtype)
 
 
+def adaptive_avg_pool(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Mean over a grid of `size` (h, w) bins of floating [B, H, W, C] -> [B, h, w, C].
+
+    As torch's adaptive_avg_pool2d: bin i covers the pixels from floor(i*H/h) to ceil((i+1)*H/h),
+    so that bins overlap where h does not divide H. He et al. 2014 (SPPNet, arXiv:1406.4729).
+    """
+    chex.assert_rank(x, 4)
+    chex.assert_type(x, float)
+    y, counts = x, []
+    for n, out, contraction in zip(
+        x.shape[1:3], size, ("bih,bhwc->biwc", "bjw,biwc->bijc"), strict=True
+    ):
+        i, pixel = np.arange(out), np.arange(n)
+        start, stop = i * n // out, -(-(i + 1) * n // out)
+        inside = (start[:, None] <= pixel) & (pixel < stop[:, None])
+        # One matrix an image: XLA multiplies by it in place, and moves no axis of x.
+        members = jnp.broadcast_to(jnp.asarray(inside, y.dtype), (x.shape[0], out, n))
+        accumulator = jnp.promote_types(x.dtype, jnp.float32)
+        y = jnp.einsum(
+            contraction, members, y, precision="highest", preferred_element_type=accumulator
+        )
+        counts.append(stop - start)
+    return (y / jnp.asarray(np.outer(*counts)[:, :, None], y.dtype)).astype(x.dtype)
+
+
 def max_pool_with_switches(
     x: jax.Array, window: tuple[int, int] = (2, 2), ceil_mode: bool = False
 ) -> tuple[jax.Array, Switches]:

@@ -8,8 +8,8 @@ a fully connected layer (out, in * h * w) fills the convolution it is equal to.
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,13 +37,15 @@ class KeyMap(NamedTuple):
     transposed: str | None = None
     unused: str | None = None
     leaves: Mapping[str, str] = LEAVES
+    separator: str = "."
+    layout: Literal["torch", "channels_last"] = "torch"
 
     def name(self, path: str) -> str:
         """What the family calls the variable at our path."""
         module, _, leaf = path.rpartition("/")
         for pattern, replacement in self.renames:
             module = re.sub(pattern, replacement, module)
-        return ".".join([*filter(None, module.split("/")), self.leaves.get(leaf, leaf)])
+        return self.separator.join([*filter(None, module.split("/")), self.leaves.get(leaf, leaf)])
 
 
 def to_ours(tensor: np.ndarray, shape: Sequence[int], transposed: bool = False) -> np.ndarray:
@@ -85,11 +87,7 @@ def fill(
     if not leaves:
         parts = sorted({path.split("/")[1] for path in flatten(variables)})
         raise InputError(f"The model has no part {under!r}; its parts are {', '.join(parts)}.")
-    names = {path: keymap.name(path.partition("/")[2]) for path in leaves}
-    if under and not any(name in tensors for name in names.values()):
-        skip = len(under) + 1
-        names = {path: keymap.name(path.partition("/")[2][skip:]) for path in leaves}
-
+    names, alone = names_in(tensors, leaves, keymap, under)
     filled, kept, problems = {}, [], []
     unclaimed = set(tensors) - set(names.values())
     for path, leaf in leaves.items():
@@ -99,26 +97,43 @@ def fill(
             hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
             problems.append(f"missing {name} {shape} for {path}{hint}")
             continue
-        is_transposed = keymap.transposed is not None and re.search(keymap.transposed, path)
-        tensor = to_ours(np.asarray(tensors[name]), shape, bool(is_transposed))
+        tensor = np.asarray(tensors[name])
+        if keymap.layout == "torch":
+            tensor = to_ours(tensor, shape, bool(re.search(keymap.transposed or "$^", path)))
         if tensor.shape == shape:
             filled[path] = np.ascontiguousarray(tensor, dtype=leaf.dtype)
         elif is_other_classes(tensor.shape, shape, num_classes):
             kept.append(path)
         else:
             problems.append(f"shape of {name} is {tensor.shape}, that of {path} is {shape}")
-    if not under:
+    if alone:
         problems += [
             f"unexpected {name} {np.shape(tensors[name])}"
             for name in sorted(unclaimed)
             if not (keymap.unused and re.search(keymap.unused, name))
         ]
     if problems:
-        listed = "\n  ".join(problems[:40] + ["..."] * (len(problems) > 40))
+        listed = "".join(f"\n  {each}" for each in problems)
         raise InputError(
-            f"The checkpoint does not fit the model, {len(problems)} times:\n  {listed}"
+            f"The checkpoint does not fit the model in {len(problems)} places:{listed}"
         )
     return merge(variables, filled), kept
+
+
+def names_in(
+    tensors: Mapping[str, np.ndarray], paths: Iterable[str], keymap: KeyMap, under: str = ""
+) -> tuple[dict[str, str], bool]:
+    """The names of our paths in a checkpoint, and whether it is of these paths alone.
+
+    A part may be filled from a checkpoint of the whole model or of the part.
+    """
+    inner = {path: path.partition("/")[2] for path in paths}
+    whole = {path: keymap.name(name) for path, name in inner.items()}
+    if not under:
+        return whole, True
+    part = {path: keymap.name(name[len(under) + 1 :]) for path, name in inner.items()}
+    found = [sum(name in tensors for name in names.values()) for names in (whole, part)]
+    return (part, True) if found[1] > found[0] else (whole, False)
 
 
 def is_other_classes(found: Sequence[int], wanted: Sequence[int], num_classes: int | None) -> bool:

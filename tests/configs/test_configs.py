@@ -22,8 +22,43 @@ SMALL = {
     "unet_camvid": {"width": 2, "scale": 0.1, "batch_size": 2},
     "unet_folder": {"width": 2, "crop": (32, 48), "eval_size": (32, 48), "batch_size": 2},
     "unet_paper": {},
+    "colourisation": {"width": 2, "side": 36, "crop": (32, 48), "batch_size": 2}
+    | {"eval_size": (32, 48)},
+    "inpainting": {"width": 2, "crop": (32, 48), "eval_size": (48, 48), "batch_size": 2},
 }
-TRACED_ONLY = {"unet_paper"}  # its size is the paper's: seconds a step
+ZOO = {  # on CamVid, by segjax.recipe
+    "deconvnet": {"crop": (224, 224)},
+    "deeplab_v1": {"model.width": 2, "model.hidden": 8},
+    "deeplab_v2": {"model.width": 4},
+    "deeplab_v3": {"model.width": 4},
+    "deeplab_v3plus": {"model.width": 4},
+    "encoder_unet": {"model.width": 1, "model.backbone": "resnet18"},
+    "farabet_multiscale": {"model.width": 2, "model.hidden": 8},
+    "fcn32s": {"model.width": 2, "model.hidden": 8},
+    "fcn16s": {"model.width": 2, "model.hidden": 8},
+    "fcn8s": {"model.width": 2, "model.hidden": 8},
+    "fcn_alexnet": {"model.width": 6, "model.hidden": 8},
+    "fcn_resnet": {"model.width": 4},
+    "hourglass": {"model.width": 2, "model.depth": 2},
+    "hrnet": {"model.width": 2, "model.modules": (1, 1, 1), "model.units": 1},
+    "linknet": {"model.width": 4},
+    "lraspp": {},
+    "multi_input_unet": {"model.width": 2},
+    "naive_fcn": {"model.width": 2, "model.depth": 2},
+    "pinheiro_recurrent": {"model.maps": (2, 4)},
+    "pspnet": {"model.width": 4},
+    "refinenet": {"model.width": 4},
+    "segnet": {"model.width": 2},
+    "segnet_basic": {"model.width": 2},
+    "semantic_fpn": {"model.width": 4, "model.backbone": "resnet18"},
+    "ternausnet": {},
+    "finetune": {"model.width": 1, "init_from": "resnet34.pth:backbone"},
+    "transfer": {"model.width": 1, "init_from": "resnet34.pth:backbone"},
+}
+SMALL |= {name: {"scale": 0.1, "batch_size": 2, **values} for name, values in ZOO.items()}
+# The size of the first is the paper's. The zoo's networks take their steps in
+# tests/models/test_table.py, so a few of them suffice here.
+TRACED_ONLY = {"unet_paper", *ZOO} - {"fcn32s", "hourglass", "multi_input_unet", "segnet"}
 
 
 def make_isbi(root: Path):
@@ -52,6 +87,12 @@ def make_folder(root: Path):
     (root / "classes.txt").write_text("a\nb\nc\n")
 
 
+def make_photographs(root: Path):
+    generator = np.random.default_rng(0)
+    for i in range(10):
+        write(root / f"album{i % 2}/{i}.png", generator.integers(0, 256, (60, 50 + i, 3)))
+
+
 def write(path: Path, array: np.ndarray):
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), array.astype(np.uint8))
@@ -63,13 +104,16 @@ def files(tmp_path_factory) -> dict[str, dict[str, str]]:
     make_isbi(root / "isbi")
     make_camvid(root / "camvid")
     make_folder(root / "folder")
+    make_photographs(root / "photographs")
     isbi = {"manual_dir": str(root / "isbi")}
-    return {
+    return dict.fromkeys(ZOO, {"manual_dir": str(root / "camvid")}) | {
         "unet": {},
         "unet_isbi": isbi,
         "unet_paper": isbi,
         "unet_camvid": {"manual_dir": str(root / "camvid")},
         "unet_folder": {"root": str(root / "folder")},
+        "colourisation": {"manual_dir": str(root / "camvid")},
+        "inpainting": {"root": str(root / "photographs")},
     }
 
 

@@ -4,16 +4,19 @@ import functools
 import zlib
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from parity import check
 
 from segjax.errors import InputError
 from segjax.models import unet
 from segjax.models.unet import UNet
 from segjax.nn.layers import BatchNorm, GroupNorm
-from segjax.nn.upsample import UPSAMPLERS
+from segjax.nn.upsample import UPSAMPLERS, TransposedConv
+from segjax.weights import authors
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "unet.npz"
 
@@ -208,3 +211,57 @@ def test_initialisation_is_he_normal_and_pure():
     assert abs(kernel.mean()) < 0.002
     others = [a["params"][f"down{i}"]["conv1"]["bias"] for i in range(2)]
     assert not any(np.asarray(x).any() for x in others)
+
+
+@pytest.mark.parametrize(("classes", "count"), [(1, 17_262_977), (2, 17_263_042)])
+def test_the_padded_network_without_weights_in_its_upsampling(classes, count):
+    # The count of the common padded re-implementation, 3 channels, bilinear.
+    assert shapes(unet.unet_bilinear(classes), 64, 96, 3) == ((1, 64, 96, classes), count)
+
+
+def test_the_released_network():
+    # phseg_v5, 1 channel: its last up-convolution keeps 128 channels.
+    assert shapes(unet.unet_caffe(2), 572, 572, 1) == ((1, 388, 388, 2), 31_100_354)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("unet_milesial", functools.partial(UNet, padding="same", norm=BatchNorm)),
+        ("unet_milesial_bilinear", unet.unet_bilinear),
+    ],
+)
+def test_the_common_padded_networks(name, make):
+    check(name, make(2, width=4), authors.UNET_MILESIAL)
+
+
+def test_the_released_networks_upsampling_and_skips():
+    # The upsampled channels come first and are rectified; those of the encoder follow.
+    x = jax.random.normal(jax.random.key(1), (1, 3, 2, 4))
+    up = unet.RectifiedUp(5)
+    variables = up.init(jax.random.key(0), x)
+    y = up.apply(variables, x)
+    plain = TransposedConv(5).apply(variables, x)
+    np.testing.assert_array_equal(y, np.maximum(plain, 0))
+    skip = -jnp.ones((1, 6, 4, 2))
+    np.testing.assert_array_equal(unet.concatenate_after(skip, y), jnp.concatenate([y, skip], -1))
+
+
+def test_the_released_network_drops_out_in_a_skip():
+    # phseg_v5 has dropout after level 3, before its pooling, and at the bottom.
+    def dropped(levels):
+        names = []
+
+        def spy(next_method, args, kwargs, context):
+            if isinstance(context.module, nn.Dropout):
+                names.append(args[0].shape[-1])
+            return next_method(*args, **kwargs)
+
+        model = UNet(2, width=2, padding="same", dropout_levels=levels)
+        with nn.intercept_methods(spy):
+            shapes(model, 16, 32, 1)
+        return names
+
+    assert dropped(1) == [32]
+    assert dropped(2) == [16, 32]
+    assert unet.unet_caffe(2).dropout_levels == 2

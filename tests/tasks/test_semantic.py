@@ -8,7 +8,6 @@ import pytest
 from segjax.errors import InputError
 from segjax.metrics.confusion import confusion
 from segjax.models.unet import UNet
-from segjax.tasks import semantic as tasks
 from segjax.tasks.semantic import semantic
 
 RNG = np.random.default_rng(0)
@@ -113,28 +112,6 @@ def test_context_around_the_label_is_used_where_it_is_given():
     np.testing.assert_allclose(a[:, 8:], c[:, 8:], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("available", "wanted", "side"), [(572, 388, 572), (576, 384, 572), (400, 388, 572)]
-)
-def test_input_side_of_unpadded_networks(available, wanted, side):
-    assert tasks.input_side(UNet(2), available, wanted) == side
-
-
-@pytest.mark.parametrize(
-    ("available", "wanted", "side"), [(576, 384, 576), (580, 384, 576), (500, 500, 512)]
-)
-def test_input_side_of_padded_networks(available, wanted, side):
-    assert tasks.input_side(UNet(2, padding="same"), available, wanted) == side
-
-
-def test_centre_and_mirror_are_inverse():
-    x = jnp.arange(2 * 5 * 7.0).reshape(2, 5, 7, 1)
-    big = tasks.mirror_to(x, (8, 9))
-    np.testing.assert_array_equal(tasks.centre(big, (5, 7)), x)
-    # Rows above the image mirror it without repeating its edge.
-    np.testing.assert_array_equal(big[:, 0, 1:-1], x[:, 1])
-
-
 def test_figures_come_from_the_whole_split():
     t = task()
     evidence = [
@@ -145,3 +122,71 @@ def test_figures_come_from_the_whole_split():
     total = evidence[0][0] + evidence[1][0]
     iou = np.diag(total) / (total.sum(0) + total.sum(1) - np.diag(total))
     assert figures["miou"] == pytest.approx(iou.mean())
+
+
+class Net:
+    """Logits that are one parameter a class times the first channel, at any size; two outputs."""
+
+    def init(self, rngs, image, *, train):
+        del rngs, image, train
+        return {"params": {"main": jnp.array([0.1, 0.2, 0.7]), "aux": jnp.array([0.3, -0.4, 0.1])}}
+
+    def apply(self, variables, image, *, train, **options):
+        del train
+        out = {name: image[..., :1] * x for name, x in variables["params"].items()}
+        out = {"logits": out["main"], "aux": out["aux"]}
+        return (out, {}) if "mutable" in options else out
+
+    def input_size(self, output):
+        return output
+
+    output_size = input_size
+
+
+def test_auxiliary_losses_are_added_with_their_weights_and_reported():
+    batch, key = batch_of(), jax.random.key(0)
+    batch["label"][0, :2] = 255
+    batch["valid"][1] = False
+    params = task(Net()).init(key, batch)["params"]
+    main, (_, scalars) = task(Net()).loss(params, {}, batch, key)
+    assert scalars.keys() == {"accuracy"}
+    swapped = {"main": params["aux"], "aux": params["main"]}
+    aux, _ = task(Net()).loss(swapped, {}, batch, key)
+    both, (_, scalars) = task(Net(), auxiliary={"aux": 0.4}).loss(params, {}, batch, key)
+    np.testing.assert_allclose(both, main + 0.4 * aux, rtol=1e-6)
+    np.testing.assert_allclose(scalars["aux_loss"], aux, rtol=1e-6)
+    grads = jax.grad(lambda p: task(Net(), auxiliary={"aux": 0.4}).loss(p, {}, batch, key)[0])
+    alone = jax.grad(lambda p: task(Net()).loss(p, {}, batch, key)[0])
+    want = 0.4 * alone(swapped)["main"]
+    np.testing.assert_allclose(grads(params)["aux"], want, rtol=1e-5)
+
+
+def test_an_unknown_auxiliary_output_is_named():
+    t, batch = task(Net(), auxiliary={"aux2": 0.4}), batch_of()
+    params = t.init(jax.random.key(0), batch)["params"]
+    with pytest.raises(InputError, match="auxiliary is 'aux2'; the choices are logits, aux"):
+        t.loss(params, {}, batch, jax.random.key(0))
+
+
+def test_volumes():
+    t = task(Net(), size=(3, 5, 4), eval_size=(4, 6, 6))
+    label = RNG.integers(0, 3, (4, 5, 6)).astype(np.uint8)
+    r = {"image": (label * 100)[..., None], "label": label}
+    example = t.preprocess(r, np.random.default_rng(0), False)
+    assert example["label"].shape == (4, 6, 6)
+    batch = {name: np.stack([x] * 2) for name, x in example.items()}
+    batch["valid"] = np.array([True, False])
+    variables = t.init(jax.random.key(0), batch)
+    preds = jax.jit(t.predict)(variables, batch)
+    assert preds["prob"].shape == (2, 4, 6, 6, 3)
+    (matrix,) = t.stats(preds, batch)
+    assert matrix.sum() == label.size  # filled up and padded voxels do not count
+    panels = t.visualise(preds, batch)
+    assert {x.shape for x in panels.values()} == {(1, 6, 6, 3)}
+    small = t.preprocess(r, np.random.default_rng(0), True)
+    assert small["image"].shape == (3, 5, 4, 1)
+    batch = {name: x[None] for name, x in small.items()} | {"valid": np.array([True])}
+    value, _ = t.loss(variables["params"], {}, batch, jax.random.key(0))
+    assert np.isfinite(value)
+    with pytest.raises(InputError, match=r"is 4 x 5 x 6, larger .* of 3 x 5 x 4"):
+        task(Net(), size=(3, 5, 4)).preprocess(r, np.random.default_rng(0), False)

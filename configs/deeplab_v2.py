@@ -1,0 +1,52 @@
+"""DeepLab v2 (Chen et al. 2016) on CamVid: ResNet-101 at three scales, fused by the maximum.
+
+    python -m segjax.main --config=configs/deeplab_v2.py --config.manual_dir=camvid
+    python -m segjax.main --config=configs/deeplab_v2.py --config.manual_dir=camvid \\
+        --config.model.backbone=resnet50 --config.model.width=16
+
+The paper's VOC 2012 test mean IU is 79.7, with COCO and the CRF.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from segjax import recipe
+from segjax.backbones.resnet import resnet50, resnet101
+from segjax.core import Experiment, Task
+from segjax.errors import choose
+from segjax.models.deeplab_v2 import DeepLabV2
+
+RESNETS = {"resnet50": resnet50, "resnet101": resnet101}
+SCALES = (1, 0.75, 0.5)
+AUXILIARY = {f"scale_{scale:g}": 1.0 for scale in SCALES}  # a loss on each, and on the fused
+
+
+def get_config() -> ConfigDict:
+    return recipe.get_config(backbone="resnet101", width=64)
+
+
+def model(config: Any, card: dict) -> DeepLabV2:
+    resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
+    width = config.model.width
+    backbone = resnet(
+        width=width,
+        stem=(width,),
+        output_stride=8,
+        first_unit="new",
+        stride_in="1x1",
+        pool_rounding="ceil",
+        **recipe.backbone_options(config),
+    )
+    return DeepLabV2(len(card["class_names"]), backbone, scales=SCALES, **recipe.options(config))
+
+
+sources, card = recipe.sources, recipe.card
+
+
+def task(config: Any, card: dict) -> Task:
+    return recipe.task(config, card, model(config, card), AUXILIARY)
+
+
+def build(config: Any) -> Experiment:
+    return recipe.build(config, task)

@@ -1,0 +1,56 @@
+"""U-Net with a classifier's backbone as its encoder, on CamVid.
+
+    python -m segjax.main --config=configs/encoder_unet.py --config.manual_dir=camvid
+    python -m segjax.main --config=configs/encoder_unet.py --config.manual_dir=camvid \\
+        --config.init_from=resnet34-b627a593.pth:backbone
+    python -m segjax.main --config=configs/encoder_unet.py --config.manual_dir=camvid \\
+        --config.model.backbone=efficientnet_b0
+
+config.model.backbone is one of those below; config.model.width scales the decoder, whose five
+blocks have 16, 8, 4, 2 and 1 times that many channels.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from segjax import recipe
+from segjax.core import Experiment, Task
+from segjax.errors import choose
+from segjax.models import encoder_unet
+
+NETWORKS = {
+    "resnet18": encoder_unet.unet_resnet18,
+    "resnet34": encoder_unet.unet_resnet34,
+    "resnet50": encoder_unet.unet_resnet50,
+    "resnet101": encoder_unet.unet_resnet101,
+    "efficientnet_b0": encoder_unet.unet_efficientnet_b0,
+    "efficientnet_b4": encoder_unet.unet_efficientnet_b4,
+    "mobilenet_v2": encoder_unet.unet_mobilenet_v2,
+    "vgg16": encoder_unet.unet_vgg16,
+    "vgg16_bn": encoder_unet.unet_vgg16_bn,
+}
+
+
+def get_config() -> ConfigDict:
+    return recipe.get_config(backbone="resnet34", width=16)
+
+
+def model(config: Any, card: dict) -> encoder_unet.EncoderUNet:
+    network = choose(NETWORKS, config.model.backbone, "config.model.backbone")
+    options = recipe.options(config)
+    widths = tuple(config.model.width * n for n in (16, 8, 4, 2, 1))
+    net = network(len(card["class_names"]), widths=widths, **options)
+    frozen = recipe.backbone_options(config) if config.model.backbone != "vgg16" else {}
+    return net.clone(backbone=net.backbone.clone(**(frozen | {"dtype": options["dtype"]})))
+
+
+sources, card = recipe.sources, recipe.card
+
+
+def task(config: Any, card: dict) -> Task:
+    return recipe.task(config, card, model(config, card))
+
+
+def build(config: Any) -> Experiment:
+    return recipe.build(config, task)

@@ -1,0 +1,46 @@
+"""FCN on a dilated ResNet, torchvision's network, on CamVid.
+
+    python -m segjax.main --config=configs/fcn_resnet.py --config.manual_dir=camvid
+    python -m segjax.main --config=configs/fcn_resnet.py --config.manual_dir=camvid \\
+        --config.init_from=resnet50-0676ba61.pth:backbone
+    python -m segjax.main --config=configs/fcn_resnet.py --config.manual_dir=camvid \\
+        --config.model.backbone=resnet101
+
+torchvision's mIoU on COCO images with VOC labels is 60.5 with ResNet-50, 63.7 with ResNet-101.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from segjax import recipe
+from segjax.backbones.resnet import resnet50, resnet101
+from segjax.core import Experiment, Task
+from segjax.errors import choose
+from segjax.models.fcn_resnet import FCNResNet
+
+RESNETS = {"resnet50": resnet50, "resnet101": resnet101}
+
+
+def get_config() -> ConfigDict:
+    return recipe.get_config(backbone="resnet50", width=64)
+
+
+def model(config: Any, card: dict) -> FCNResNet:
+    resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
+    width = config.model.width
+    backbone = resnet(
+        width=width, stem=(width,), output_stride=8, **recipe.backbone_options(config)
+    )
+    return FCNResNet(len(card["class_names"]), backbone, **recipe.options(config))
+
+
+sources, card = recipe.sources, recipe.card
+
+
+def task(config: Any, card: dict) -> Task:
+    return recipe.task(config, card, model(config, card), {"aux": 0.5})
+
+
+def build(config: Any) -> Experiment:
+    return recipe.build(config, task)

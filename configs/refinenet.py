@@ -1,0 +1,44 @@
+"""RefineNet (Lin et al. 2017) on CamVid.
+
+    python -m segjax.main --config=configs/refinenet.py --config.manual_dir=camvid
+    python -m segjax.main --config=configs/refinenet.py --config.manual_dir=camvid \\
+        --config.model.backbone=resnet50 --config.init_from=resnet50-0676ba61.pth:backbone
+
+The paper's VOC 2012 test mIoU is 82.4 with ResNet-101, Cityscapes 73.6.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from segjax import recipe
+from segjax.backbones.resnet import resnet50, resnet101, resnet152
+from segjax.core import Experiment, Task
+from segjax.errors import choose
+from segjax.models.refinenet import RefineNet
+
+RESNETS = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet152}
+
+
+def get_config() -> ConfigDict:
+    return recipe.get_config(backbone="resnet101", width=64)
+
+
+def model(config: Any, card: dict) -> RefineNet:
+    resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
+    width = config.model.width
+    backbone = resnet(width=width, stem=(width,), **recipe.backbone_options(config))
+    return RefineNet(
+        len(card["class_names"]), backbone, features=4 * width, **recipe.options(config)
+    )
+
+
+sources, card = recipe.sources, recipe.card
+
+
+def task(config: Any, card: dict) -> Task:
+    return recipe.task(config, card, model(config, card))
+
+
+def build(config: Any) -> Experiment:
+    return recipe.build(config, task)

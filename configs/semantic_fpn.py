@@ -1,0 +1,47 @@
+"""Semantic FPN (Kirillov et al. 2019) on CamVid, and the other pyramids it is compared with.
+
+    python -m segjax.main --config=configs/semantic_fpn.py --config.manual_dir=camvid
+    python -m segjax.main --config=configs/semantic_fpn.py --config.manual_dir=camvid \\
+        --config.model.pyramid=single_map
+    python -m segjax.main --config=configs/semantic_fpn.py --config.manual_dir=camvid \\
+        --config.init_from=resnet50-0676ba61.pth:backbone
+
+config.model.pyramid is image_pyramid, single_map, hierarchy, fpn or top_down (Lin et al. 2017,
+figures 1 and 2), or panet (Liu et al. 2018). The paper's Cityscapes val mIoU is 77.7 with
+ResNet-101.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from segjax import recipe
+from segjax.backbones.resnet import resnet18, resnet50, resnet101
+from segjax.core import Experiment, Task
+from segjax.errors import choose
+from segjax.models.fpn import PYRAMIDS, SemanticFPN
+
+RESNETS = {"resnet18": resnet18, "resnet50": resnet50, "resnet101": resnet101}
+
+
+def get_config() -> ConfigDict:
+    return recipe.get_config(backbone="resnet50", pyramid="fpn", width=64)
+
+
+def model(config: Any, card: dict) -> SemanticFPN:
+    resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
+    pyramid = choose(PYRAMIDS, config.model.pyramid, "config.model.pyramid")
+    width = config.model.width
+    backbone = resnet(width=width, stem=(width,), **recipe.backbone_options(config))
+    return pyramid(len(card["class_names"]), backbone=backbone, **recipe.options(config))
+
+
+sources, card = recipe.sources, recipe.card
+
+
+def task(config: Any, card: dict) -> Task:
+    return recipe.task(config, card, model(config, card))
+
+
+def build(config: Any) -> Experiment:
+    return recipe.build(config, task)

@@ -1,0 +1,113 @@
+"""Whether every architecture can learn four images by heart, as a network without a mistake can.
+
+    python experiments/overfit.py --output=runs/overfit
+
+Four generated images of cells, reduced widths (`experiments/zoo.py`), Adam. Writes table.md: the
+loss at the start and at the end, and the share of pixels that are right then, in evaluation mode,
+beside the share that predicting background alone has.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from absl import flags
+from rich.progress import Progress, TimeElapsedColumn
+from zoo import ZOO
+
+from segjax import cli, optim
+from segjax.data import cells
+from segjax.tasks.semantic import semantic
+
+
+def overfit(
+    model: Any, image: np.ndarray, label: np.ndarray, steps: int, rate: float = 3e-3
+) -> tuple[float, float, float]:
+    """(first loss, last loss, share of pixels right) of training on one batch.
+
+    image float32 [B, H, W, C], label int [B, H, W]. Without dropout's noise in the last column.
+    """
+    num_classes = int(label.max()) + 1
+    task = semantic(model, num_classes, metrics=[], size=label.shape[1:])
+    batch = {"image": image, "label": label, "valid": np.ones(len(image), bool)}
+    variables = dict(task.init(jax.random.key(0), batch))
+    params, state = variables.pop("params"), variables
+    schedule = optim.with_warmup(optim.cosine(rate, steps), 10)
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+    @jax.jit
+    def step(params: Any, state: Any, opt_state: Any, key: jax.Array) -> Any:
+        grad = jax.value_and_grad(task.loss, has_aux=True)
+        (loss, (state, _)), grads = grad(params, state, batch, key)
+        updates, opt_state = tx.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), state, opt_state, loss
+
+    opt_state, losses = tx.init(params), []
+    for i in range(steps):
+        params, state, opt_state, loss = step(params, state, opt_state, jax.random.key(i))
+        losses.append(float(loss))
+    found = jax.jit(task.predict)({"params": params, **state}, batch)["label"]
+    return losses[0], losses[-1], float(np.mean(np.asarray(found) == label))
+
+
+def four_cells(side: int, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Images [4, side, side, 3] in [-1, 1] and labels [4, side, side]."""
+    records = cells.source("train", data_dir).records
+    chosen = [records[i] for i in range(4)]
+    image = np.stack([r["image"][:side, :side] for r in chosen]).astype(np.float32) / 127.5 - 1
+    return np.repeat(image, 3, axis=-1), np.stack([r["label"][:side, :side] for r in chosen])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("runs/overfit"), help="folder")
+    parser.add_argument("--only", nargs="+", choices=ZOO, metavar="NAME", help="some of them")
+    parser.add_argument("--steps", type=int, default=150, help="for each (150)")
+    parser.add_argument("--side", type=int, default=96, help="of the images (96)")
+    parser.add_argument("--data_dir", help="where tfds keeps prepared data sets")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    flags.FLAGS(sys.argv[:1])
+    cli.set_up_process()
+    image, label = four_cells(args.side, args.data_dir)
+    record = args.output / "results.json"
+    results = json.loads(record.read_text()) if record.exists() else {}
+    names = args.only or list(ZOO)
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
+        bar = progress.add_task("Training", total=len(names))
+        for name in names:
+            progress.update(bar, description=name)
+            if name not in results:
+                config_name, values = ZOO[name]
+                module, config = cli.load_config(f"configs/{config_name}.py", values)
+                card = {"class_names": cells.CLASS_NAMES, "channels": 3}
+                begin = time.perf_counter()
+                figures = overfit(module.model(config, card), image, label, args.steps)
+                results[name] = [*figures, time.perf_counter() - begin]
+                record.write_text(json.dumps(results, indent=1))
+                jax.clear_caches()
+            progress.advance(bar)
+    table = markdown({name: results[name] for name in names}, float(np.mean(label == 0)))
+    (args.output / "table.md").write_text(table)
+    print(table)
+
+
+def markdown(results: dict[str, list[float]], background: float) -> str:
+    rows = ["| network | first loss | last loss | right | background alone | seconds |"]
+    rows.append("|---" * 6 + "|")
+    for name, (first, last, right, seconds) in results.items():
+        figures = f"{first:.3f} | {last:.4f} | {right:.4f} | {background:.4f} | {seconds:.0f}"
+        rows.append(f"| {name} | {figures} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

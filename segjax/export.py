@@ -1,0 +1,315 @@
+"""Hand a trained run on: as a program that runs without segjax, or as weights by name.
+
+    python -m segjax.export --workdir=runs/unet --format=stablehlo --output=out/
+    python -m segjax.export --workdir=runs/unet --format=safetensors --output=out/
+
+`stablehlo` writes model.stablehlo, a program for CPU, CUDA and TPU with the weights in it, which
+`jax.export.deserialize(file_bytes).call(image)` runs: float32 [b, H, W, C] in [0, 1] of any b gives
+'label' int32 [b, H, W] and 'prob' float32 [b, H, W, classes]. `safetensors` writes
+model.safetensors, every variable under its path. Both write MODEL_CARD.md beside.
+"""
+
+import itertools
+import json
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jax import export
+from safetensors.numpy import save_file
+
+from segjax import checkpoint, cli, workdir
+from segjax.errors import InputError, choose
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+FILES = {"stablehlo": "model.stablehlo", "safetensors": "model.safetensors"}
+CARD = "MODEL_CARD.md"
+
+
+def define_flags() -> None:
+    del flags.FLAGS.config  # a run knows its config
+    flags.DEFINE_string("workdir", None, "Folder of the trained run.")
+    flags.DEFINE_enum("format", "stablehlo", list(FILES), "What to write.")
+    flags.DEFINE_string("output", None, "Folder for the files; created if needed.")
+    flags.DEFINE_string("size", "256x256", "HEIGHTxWIDTH of the images of a stablehlo program.")
+    flags.DEFINE_integer("step", None, "Checkpoint to use; by default the best.")
+    flags.DEFINE_bool("overwrite", False, "Replace files that exist already.")
+
+
+def main() -> int:
+    given = flags.FLAGS
+    for name in ("workdir", "output"):
+        if not given[name].value:
+            raise InputError(f"--{name} is missing; see --help.")
+    sides = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", given.size)
+    if not sides:
+        raise InputError(f"--size is HEIGHTxWIDTH, such as 256x256, not {given.size!r}.")
+    return run(
+        Path(given.workdir),
+        Path(given.output),
+        format=given.format,
+        size=(int(sides[1]), int(sides[2])),
+        step=given.step,
+        overwrite=given.overwrite,
+    )
+
+
+def run(
+    path: Path,
+    output: Path,
+    *,
+    format: str = "stablehlo",
+    size: tuple[int, int] = (256, 256),
+    step: int | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Export the run in a workdir to the folder `output`; the exit status."""
+    name = choose(FILES, format, "--format")
+    there = [file for file in (name, CARD) if (output / file).exists()]
+    if there and not overwrite:
+        raise InputError(
+            f"{output} already holds {' and '.join(there)}: choose another --output, or replace "
+            "them with --overwrite."
+        )
+    trained = load(path, step)
+    workdir.make_folder(output, "--output")
+    if format == "stablehlo":
+        shape = (*size, trained.card["channels"])
+        blob = export_stablehlo(serving(trained.task), trained.variables, shape)
+        write(output / name, lambda file: file.write_bytes(blob))
+    else:
+        arrays = flatten(trained.variables)
+        about = {"format": "segjax", "config": trained.config_file, "step": str(trained.step)}
+        write(output / name, lambda file: save_file(arrays, file, about))
+    text = model_card(trained, path, format, size)
+    write(output / CARD, lambda file: file.write_text(text))
+    print(f"Exported step {trained.step} of {path} to {output / name}, described in {CARD}.")
+    return 0
+
+
+class Trained(NamedTuple):
+    """A run as it is exported."""
+
+    module: Any  # of its config
+    config_file: str
+    config: Any
+    card: Mapping[str, Any]
+    task: Any
+    variables: Any
+    step: int
+
+
+def load(path: Path, step: int | None = None) -> Trained:
+    """The run in a workdir, with the weights of a step, by default the best."""
+    saved = workdir.read_config(path)
+    module, config = cli.load_config(saved["config_file"])
+    cli.require(module, "task", "model")
+    if not saved["card"]["class_names"]:
+        raise InputError(
+            f"The run in {path} ({saved['config_file']}) has no classes: it draws images, and "
+            "segjax.export writes networks that label pixels."
+        )
+    with config.unlocked():
+        config.update(saved["values"])
+    checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"]["best"])
+    if step is None:
+        step = checkpoints.best_step() or checkpoints.latest_step()
+    variables = checkpoints.restore_variables(step)
+    task = module.task(config, saved["card"])
+    return Trained(
+        module, saved["config_file"], config, saved["card"], task, variables, int(step or 0)
+    )
+
+
+def serving(task: Any) -> Callable[[Any, jax.Array], dict[str, jax.Array]]:
+    """(variables, image) -> 'label' and 'prob' of the image's size, as the task predicts them."""
+
+    def predict(variables: Any, image: jax.Array) -> dict[str, jax.Array]:
+        label = jnp.zeros(image.shape[:-1], jnp.int32)
+        valid = jnp.ones(image.shape[:1], bool)
+        preds = task.predict(variables, {"image": image, "label": label, "valid": valid})
+        return {"label": preds["label"].astype(jnp.int32), "prob": preds["prob"]}
+
+    return predict
+
+
+def export_stablehlo(
+    function: Callable[[Any, jax.Array], Any], variables: Any, shape: tuple[int, ...]
+) -> bytes:
+    """`function(variables, image)` as a program for every platform, its variables within.
+
+    The program takes float32 [b, *shape] for any b. `jax.export.deserialize(bytes).call(image)`
+    runs it, and so does whatever runs StableHLO.
+    """
+    variables = jax.tree.map(jnp.asarray, variables)
+    batch = export.symbolic_shape("b")
+    image = jax.ShapeDtypeStruct((*batch, *shape), jnp.float32)
+    program = jax.jit(lambda image: function(variables, image))
+    return bytes(export.export(program, platforms=PLATFORMS)(image).serialize())
+
+
+def flatten(tree: Any) -> dict[str, np.ndarray]:
+    """Every variable by its path, 'params/down0/conv1/kernel'."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.ascontiguousarray(x)
+        if np.ndim(x)
+        else np.asarray(x)
+        for path, x in leaves
+    }
+
+
+def write(path: Path, make: Callable[[Path], Any]) -> None:
+    """Write beside and rename, so that no file is half-written."""
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        make(beside)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written: {error}.") from error
+
+
+def model_card(trained: Trained, path: Path, format: str, size: tuple[int, int]) -> str:
+    """What the network is, takes and gives, and how good it was, in Markdown."""
+    module, config, card = trained.module, trained.config, trained.card
+    model = module.model(config, card)
+    params = sum(x.size for x in jax.tree.leaves(trained.variables["params"]))
+    legal = legal_sides(model, size)
+    mean, std = normalisation(trained)
+    channels, names = card["channels"], card["class_names"]
+    if format == "stablehlo":
+        takes = (
+            f"float32 `[b, {size[0]}, {size[1]}, {channels}]` in [0, 1], any b; normalisation and "
+            "mirrored borders, where the network needs them, are part of the program"
+        )
+        gives = f"`label` int32 `[b, {size[0]}, {size[1]}]`, `prob` float32, the same by class"
+    else:
+        takes = f"float32 `[b, H, W, {channels}]`, normalised as below"
+        gives = "`logits` by class, as the model of the config returns them"
+    figures = metrics(path, trained.step)
+    rows = "\n".join(
+        f"| {split} | {name} | {'absent' if x is None else f'{x:.4f}'} |"
+        for split, values in figures.items()
+        for name, x in values.items()
+    )
+    values = json.dumps(cli.plain_values(config), indent=2)
+    return textwrap.dedent("""\
+        # {name}
+
+        | | |
+        |---|---|
+        | model | {name}, {params:,} parameters |
+        | config | {config_file} |
+        | commit | {commit} |
+        | step | {step} |
+        | input | {takes} |
+        | output | {gives} |
+        | legal sides of the network's input | {legal} |
+        | normalisation | (image - {mean}) / {std} |
+        | classes | {classes} |
+
+        ## Figures of the run at this step
+
+        {figures}
+
+        ## Values of the config
+
+        ```json
+        {values}
+        ```
+        """).format(
+        name=type(model).__name__,
+        params=params,
+        config_file=trained.config_file,
+        commit=commit(path),
+        step=trained.step,
+        takes=takes,
+        gives=gives,
+        legal=legal,
+        mean=mean,
+        std=std,
+        classes=", ".join(f"{i} {name}" for i, name in enumerate(names)),
+        figures=f"| split | figure | value |\n|---|---|---|\n{rows}" if rows else "None.",
+        values=values,
+    )
+
+
+def legal_sides(model: Any, size: tuple[int, int], count: int = 5) -> str:
+    """The first legal sides from the smaller of `size` on."""
+    legal = (
+        n for n in range(min(size), 10**6) if model.input_size(max(model.output_size(n), 1)) == n
+    )
+    found = [next(legal) for _ in range(count)]
+    steps = {b - a for a, b in itertools.pairwise(found)}
+    if steps == {1}:
+        return "any"
+    return f"{', '.join(map(str, found))}, ..."
+
+
+def normalisation(trained: Trained) -> tuple[Any, Any]:
+    """(mean, std) by channel of what the task makes of images in [0, 1] for the network."""
+    probe = Probe(len(trained.card["class_names"]))
+    module, config = cli.load_config(trained.config_file)
+    with config.unlocked():
+        config.update(trained.config.to_dict())
+    module.model = lambda *_: probe  # a module of our own, just loaded
+    task = module.task(config, trained.card)
+    inputs = []
+    for value in (0.0, 1.0):
+        image = jnp.full((1, 1, 1, trained.card["channels"]), value)
+        serving(task)({"params": {}}, image)
+        inputs.append(np.asarray(probe.seen, np.float64)[0, 0, 0])
+    std = 1 / (inputs[1] - inputs[0])
+    mean = -inputs[0] * std
+    return np.round(mean, 6).tolist(), np.round(std, 6).tolist()
+
+
+class Probe:
+    """Stands for the network to see what the task gives it."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.seen: Any = None
+
+    def apply(self, variables: Any, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        del variables, train
+        self.seen = image
+        return {"logits": jnp.zeros((*image.shape[:-1], self.num_classes))}
+
+    def input_size(self, output: int) -> int:
+        return output
+
+    def output_size(self, size: int) -> int:
+        return size
+
+
+def metrics(path: Path, step: int) -> dict[str, dict[str, float | None]]:
+    """The figures that the run logged at a step, by split."""
+    figures = {}
+    log = path / "metrics.jsonl"
+    for line in log.read_text().splitlines() if log.exists() else []:
+        entry = json.loads(line)
+        split = entry.pop("split")
+        if entry.pop("step") == step and split != "train":
+            figures[split] = entry
+    return figures
+
+
+def commit(path: Path) -> str:
+    """The git commit of the last start of the run."""
+    log = path / "runs.jsonl"
+    starts = log.read_text().splitlines() if log.exists() else []
+    last = json.loads(starts[-1]) if starts else {}
+    found = last.get("git_commit") or "unknown"
+    return f"{found}, with changes" if last.get("git_dirty") else found
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)

@@ -1,0 +1,84 @@
+"""Start from weights that were trained before: by segjax, or by another library.
+
+    python -m segjax.main --config=configs/fcn_resnet50.py --config.init_from=resnet50.pth:backbone
+    python -m segjax.main --config=configs/fcn16s.py --config.init_from=runs/fcn32s:backbone,fc6,fc7
+
+Before the colon is a checkpoint file, the workdir of a run, or an https:// address with a checksum
+(`segjax.weights.download`); after it the parts of the model to fill, all of it by default. The
+layers of a classifier for other classes start anew.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from segjax import checkpoint, workdir
+from segjax.core import Task
+from segjax.errors import InputError
+from segjax.weights import download, read
+from segjax.weights.families import FAMILIES, recognise
+from segjax.weights.keymap import fill, flatten
+
+
+def initialised_from(
+    task: Task, source: str | None, num_classes: int, say: Callable[[str], None] = print
+) -> Task:
+    """The task with its initial weights from `source`, 'PATH[:part,part...]'; None: as it was.
+
+    Reads the file when weights are made, not when a run resumes. `num_classes` tells a classifier
+    for other classes, which keeps its initial weights, from a mistake. Raises InputError where the
+    checkpoint cannot be read or does not fit.
+    """
+    if source is None:
+        return task
+    path, parts = split(source)
+
+    def init(key: jax.Array, batch: Any) -> Any:
+        variables = task.init(key, batch)
+        if any(isinstance(x, Tracer) for x in jax.tree.leaves(variables)):
+            return variables  # only the shapes are asked for
+        tensors = load(path)
+        for part in parts:
+            family = recognise(variables, tensors, part)
+            keymap = FAMILIES[family]
+            try:
+                variables, kept = fill(
+                    variables, tensors, keymap, num_classes=num_classes, under=part
+                )
+            except InputError as error:
+                raise InputError(f"{path}, read as {family}: {error}") from error
+            if jax.process_index() == 0:
+                say(f"Weights of {part or 'the model'} from {path} ({family}).")
+                for each in kept:
+                    say(f"  for other classes, starts anew: {each}")
+        return variables
+
+    return task._replace(init=init)
+
+
+def split(source: str) -> tuple[str, list[str]]:
+    """'PATH:part,part' -> (PATH, [part, part]); [''] is all of the model."""
+    scheme = "https://" if source.startswith("https://") else ""
+    path, _, parts = source.removeprefix(scheme).partition(":")
+    return scheme + path, parts.split(",")
+
+
+def load(source: str) -> Mapping[str, np.ndarray]:
+    """The arrays of a checkpoint file, or of the best checkpoint of a run, by name."""
+    path = download.fetch(source) if source.startswith("https://") else Path(source)
+    if not path.exists():
+        raise InputError(f"{path} does not exist: give a checkpoint file or the workdir of a run.")
+    if path.is_dir():
+        best = workdir.read_config(path)["values"]["best"]
+        variables = checkpoint.Checkpoints(path / "checkpoints", best).restore_variables()
+        tensors = flatten(variables)
+    else:
+        tensors = read.read(path)
+    inner = [name.partition("/") for name in tensors]
+    if all(collection in ("params", "batch_stats") for collection, _, _ in inner):
+        return {name: x for (_, _, name), x in zip(inner, tensors.values(), strict=True)}
+    return tensors

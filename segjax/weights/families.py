@@ -1,0 +1,40 @@
+"""The checkpoints that segjax knows the names of."""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from segjax.weights import authors, mmseg, smp, timm, torchvision
+from segjax.weights.keymap import KeyMap, flatten, names_in, within
+
+SEGJAX = KeyMap((), leaves={}, separator="/", layout="channels_last")
+"""Our own: `segjax.export --format=safetensors`, and the checkpoints of a run."""
+
+
+def _keymaps(module: ModuleType) -> dict[str, KeyMap]:
+    library = module.__name__.rpartition(".")[2]
+    return {
+        f"{library} {name}": value
+        for name, value in vars(module).items()
+        if isinstance(value, KeyMap) and not name.startswith("_")
+    }
+
+
+FAMILIES: dict[str, KeyMap] = {"segjax": SEGJAX}
+for _module in (torchvision, timm, smp, mmseg, authors):
+    FAMILIES |= _keymaps(_module)
+
+
+def recognise(
+    variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], under: str = ""
+) -> str:
+    """The family under whose names the checkpoint has most of the variables."""
+    paths = [path for path in flatten(variables) if within(path, under)]
+
+    def found(family: str) -> int:
+        names, _ = names_in(tensors, paths, FAMILIES[family], under)
+        return sum(name in tensors for name in names.values())
+
+    return max(FAMILIES, key=found)

@@ -1,0 +1,38 @@
+"""Writes encoder_unet_*_smp.npz: segmentation-models' U-Net with each kind of encoder.
+
+cd tests/golden && python encoder_unet.py    (made with segmentation_models_pytorch 0.6.0)
+"""
+
+import json
+
+import numpy as np
+import segmentation_models_pytorch as smp
+from reference import save
+from segmentation_models_pytorch.encoders import efficientnet
+
+# The names and shapes of a published network, the deepest of those in the table.
+state = smp.Unet("efficientnet-b4", encoder_weights=None).state_dict()
+shapes = {name: list(x.shape) for name, x in state.items()}
+np.savez_compressed("encoder_unet_names_smp.npz", shapes=np.array(json.dumps(shapes)))
+
+# EfficientNets half as wide and b4 with the units of b0: with the weights of these files deeper
+# ones amplify rounding. Narrower, two stages would agree in width, and this port has no shortcut
+# from one stage to the next even then.
+parameters = efficientnet.get_model_params
+
+
+def narrow(name, override_params):
+    blocks, parameters_ = parameters(name, override_params)
+    return blocks, parameters_._replace(width_coefficient=0.5, depth_coefficient=1.0)
+
+
+efficientnet.get_model_params = narrow
+for name in ("efficientnet-b0", "efficientnet-b4"):
+    smp.encoders.encoders[name]["params"] |= {
+        "out_channels": [3, 16, 16, 24, 56, 160],
+        "out_indexes": [2, 4, 8, 15],
+    }
+
+for encoder in ("resnet18", "efficientnet-b0", "efficientnet-b4", "mobilenet_v2", "vgg11_bn"):
+    net = smp.Unet(encoder, encoder_weights=None, decoder_channels=(8, 8, 8, 8, 4), classes=3)
+    save(f"encoder_unet_{encoder}_smp", net, (64, 32), batch=1)

@@ -1,0 +1,53 @@
+"""DeepLab-LargeFOV against torch, and its sizes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from parity import check
+
+from segjax.backbones.vgg import VGG
+from segjax.errors import InputError
+from segjax.models.deeplab_v1 import DeepLabV1, deeplab_v1
+from segjax.nn.upsample import Nearest, TransposedConv
+from segjax.weights import authors
+
+BACKBONE = VGG((1, 1, 1, 1, 1), (3, 4, 4, 5, 6), pool_size=3, output_stride=8)
+
+
+def test_the_authors_network():
+    check("deeplab_v1", DeepLabV1(3, BACKBONE, hidden=5, dilation=3), authors.DEEPLAB_V1)
+
+
+def traced(model, height, width):
+    def run(image):
+        _, state = model.init_with_output(
+            jax.random.key(0), image, train=False, capture_intermediates=True
+        )
+        return state["intermediates"]
+
+    return jax.eval_shape(run, jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32))
+
+
+def test_the_papers_crop():
+    layers = traced(deeplab_v1(21), 321, 321)
+    assert layers["fc6"]["__call__"][0].shape == (1, 41, 41, 1024)
+    assert layers["fc8"]["__call__"][0].shape == (1, 41, 41, 21)
+    assert layers["__call__"][0]["logits"].shape == (1, 321, 321, 21)
+
+
+def test_any_size_comes_back():
+    model = functools.partial(DeepLabV1, 3, BACKBONE, hidden=5)
+    for n in (1, 8, 17, 30):
+        for upsampler in ({}, {"upsample": Nearest}):
+            layers = traced(model(**upsampler), n, 50 - n)
+            assert layers["__call__"][0]["logits"].shape == (1, n, 50 - n, 3)
+    assert model().input_size(30) == model().output_size(30) == 30
+
+
+def test_transposed_convolution_needs_multiples_of_the_stride():
+    model = DeepLabV1(3, BACKBONE, hidden=5, upsample=TransposedConv)
+    assert traced(model, 24, 32)["__call__"][0]["logits"].shape == (1, 24, 32, 3)
+    with pytest.raises(InputError, match="sides are multiples of the output stride"):
+        traced(model, 25, 32)

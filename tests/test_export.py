@@ -1,0 +1,201 @@
+"""Runs handed on: the program in a fresh process without segjax, weights by name, the card."""
+
+import functools
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export as jax_export
+from miniature import train_once
+from models.tiny import TINY
+
+from segjax import export
+from segjax.errors import InputError
+from segjax.weights.read import read
+
+FAST = {"xla_backend_optimization_level": 0}  # compiled once, run once
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    return train_once(tmp_path_factory.getbasetemp() / "miniature")
+
+
+def one_of_each() -> list[str]:
+    """The first row for each class of model and of backbone."""
+    rows = {}
+    for name, tiny in TINY.items():
+        model = tiny.make()
+        rows.setdefault((type(model), type(getattr(model, "backbone", None))), name)
+    return list(rows.values())
+
+
+# Compiled as well, since they have operations of their own: switches, scans, volumes, platforms.
+COMPILED = {"unet", "deconvnet", "fcn_alexnet", "lraspp", "pspnet50", "hourglass", "unet3d"}
+
+
+@pytest.mark.parametrize("name", one_of_each())
+def test_every_architecture_survives_the_round_trip(name):
+    tiny = TINY[name]
+    model = tiny.make()
+    image = np.random.default_rng(0).normal(size=(2, *tiny.input)).astype(np.float32)
+    shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
+    generator = np.random.default_rng(1)
+    variables = jax.tree.map(lambda x: np.float32(generator.uniform(0.02, 0.2, x.shape)), shapes)
+
+    def logits(variables, image):
+        return model.apply(variables, image, train=False)["logits"]
+
+    program = jax_export.deserialize(
+        bytearray(export.export_stablehlo(logits, variables, tiny.input))
+    )
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    assert str(program.in_avals[0].shape[0]) == "b"
+    assert str(program.out_avals[0].shape[0]) == "b"
+    if name not in COMPILED:
+        return
+    want = jax.jit(logits, compiler_options=FAST)(variables, image)
+    got = jax.jit(program.call, compiler_options=FAST)(image)
+    np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
+
+
+SCRIPT = """
+import sys, jax, numpy as np
+from jax import export
+blob, image, out = sys.argv[1:]
+program = export.deserialize(bytearray(open(blob, "rb").read()))
+result = {f"{name}{n}": x for n in (1, 3) for name, x in program.call(np.load(image)[:n]).items()}
+assert "segjax" not in sys.modules and "flax" not in sys.modules
+np.savez(out, **result)
+"""
+
+
+def test_all_that_is_to_be_compiled_is():
+    assert set(one_of_each()) >= COMPILED
+
+
+def test_the_program_runs_in_a_fresh_process_as_the_run_predicts(trained, tmp_path):
+    out = tmp_path / "out"
+    assert export.run(trained, out, size=(40, 50)) == 0
+    image = np.random.default_rng(0).random((3, 40, 50, 1), np.float32)
+    np.save(tmp_path / "image.npy", image)
+    arguments = [out / "model.stablehlo", tmp_path / "image.npy", tmp_path / "result.npz"]
+    command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
+    subprocess.run(command, check=True, timeout=120, cwd=tmp_path)
+    result = np.load(tmp_path / "result.npz")
+    run = export.load(trained)
+    want = jax.jit(export.serving(run.task))(run.variables, image)
+    assert result["label3"].dtype == np.int32
+    assert result["prob1"].shape == (1, 40, 50, 2)
+    np.testing.assert_allclose(result["prob3"], want["prob"], atol=1e-5)
+    np.testing.assert_allclose(result["prob1"], want["prob"][:1], atol=1e-5)
+    agree = result["label3"] == np.asarray(want["label"])
+    assert agree.mean() > 0.999  # but for ties
+
+
+def test_weights_by_path_are_those_of_the_run(trained, tmp_path):
+    assert export.run(trained, tmp_path, format="safetensors", step=4) == 0
+    arrays = read(tmp_path / "model.safetensors")
+    variables = export.load(trained, 4).variables
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    assert len(arrays) == len(leaves)
+    assert "params/down0/conv1/kernel" in arrays
+    assert "batch_stats/bottom/norm1/mean" in arrays
+    for path, x in leaves:
+        name = "/".join(key.key for key in path)
+        np.testing.assert_array_equal(arrays[name], x)
+        assert arrays[name].shape == x.shape
+
+
+def test_arrays_keep_their_bits_type_and_order(tmp_path):
+    tree = {
+        "params": {
+            "bfloat16": jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3),
+            "turned": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+            "scalar": np.float32(2),
+        }
+    }
+    export.save_file(export.flatten(tree), tmp_path / "x")
+    for name, x in read(tmp_path / "x").items():
+        want = tree["params"][name.removeprefix("params/")]
+        assert x.dtype == want.dtype
+        assert x.shape == want.shape
+        np.testing.assert_array_equal(x, want)
+
+
+def test_the_card_tells_what_the_network_is(trained, tmp_path):
+    export.run(trained, tmp_path, format="safetensors", step=2)
+    card = (tmp_path / "MODEL_CARD.md").read_text()
+    logged = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    miou = next(x["miou"] for x in logged if x["split"] == "val" and x["step"] == 2)
+    starts = (trained / "runs.jsonl").read_text().splitlines()
+    for words in (
+        "# UNet\n",
+        "| config | tests/miniature.py |",
+        f"| commit | {json.loads(starts[-1])['git_commit'] or 'unknown'}",
+        "| step | 2 |",
+        "| legal sides of the network's input | 256, 258, 260, 262, 264, ... |",
+        "| normalisation | (image - [0.5]) / [1.0] |",
+        "| classes | 0 background, 1 cell |",
+        f"| val | miou | {miou:.4f} |",
+        '"learning_rate": 0.01',
+    ):
+        assert words in card
+    parameters = sum(x.size for x in jax.tree.leaves(export.load(trained).variables["params"]))
+    assert f"UNet, {parameters:,} parameters" in card
+
+
+def test_normalisation_is_measured_by_channel(trained, monkeypatch):
+    run = export.load(trained)
+    source = "from segjax.tasks.semantic import semantic\n" + (
+        "def task(config, card):\n"
+        "    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)\n"
+        "    return semantic(model(config, card), 2, metrics=[], size=(8, 8), mean=mean, std=std)\n"
+    )
+    module = type(sys)("spy")
+    exec(source, module.__dict__)
+    monkeypatch.setattr(
+        export.cli, "load_config", lambda path: (module, run.config.copy_and_resolve_references())
+    )
+    mean, std = export.normalisation(run._replace(card={**run.card, "channels": 3}))
+    np.testing.assert_allclose(mean, (0.485, 0.456, 0.406), atol=1e-5)
+    np.testing.assert_allclose(std, (0.229, 0.224, 0.225), atol=1e-5)
+
+
+def test_files_are_not_replaced_unless_asked(trained, tmp_path):
+    (tmp_path / "MODEL_CARD.md").write_text("mine")
+    with pytest.raises(InputError, match=r"already holds MODEL_CARD.md: .*--overwrite"):
+        export.run(trained, tmp_path, format="safetensors")
+    assert not (tmp_path / "model.safetensors").exists()
+    assert export.run(trained, tmp_path, format="safetensors", overwrite=True) == 0
+    assert "UNet" in (tmp_path / "MODEL_CARD.md").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "MODEL_CARD.md"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"path": "none"}, "none is not the workdir of a run"),
+        ({"step": 77}, "no checkpoint of step 77 in .*, but of 2, 4"),
+        ({"format": "onnx"}, "--format is 'onnx'; the choices are stablehlo, safetensors"),
+        ({"output": "file/out"}, "file/out cannot be written .*another --output"),
+    ],
+)
+def test_bad_requests_get_one_sentence(trained, tmp_path, options, words):
+    (tmp_path / "file").touch()
+    given = {"path": trained, "output": "out"} | options
+    given |= {name: tmp_path / given[name] for name in ("path", "output")}
+    with pytest.raises(InputError, match=words):
+        export.run(**given)
+
+
+def test_a_run_that_draws_images_is_refused(trained, tmp_path):
+    saved = json.loads((trained / "config.json").read_text())
+    saved["card"] = {"class_names": [], "palette": [], "channels": 3}
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(InputError, match="has no classes: it draws images"):
+        export.load(tmp_path)

@@ -1,0 +1,116 @@
+"""Starting from weights that were trained before."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from miniature import SOURCE, train_once
+from safetensors.numpy import save_file
+
+from segjax import cli, transfer
+from segjax.checkpoint import Checkpoints
+from segjax.core import Task
+from segjax.errors import InputError
+from segjax.models.unet import UNet
+from segjax.weights.keymap import flatten
+
+
+def unet_task(num_classes=2):
+    model = UNet(num_classes, width=2, depth=1, padding="same", dropout=0.0)
+    image = jnp.zeros((1, 8, 8, 1))
+    init = lambda key, batch: model.init(key, image, train=False)
+    return Task(*[None] * 7)._replace(init=init)
+
+
+def leaves(variables):
+    return flatten(jax.tree.map(np.asarray, dict(variables)))
+
+
+def start(task, source, classes=2, seed=1):
+    said = []
+    task = transfer.initialised_from(task, source, classes, said.append)
+    return leaves(task.init(jax.random.key(seed), None)), said
+
+
+@pytest.fixture
+def file(tmp_path):
+    saved = leaves(unet_task().init(jax.random.key(0), None))
+    save_file(saved, tmp_path / "unet.safetensors")
+    return tmp_path / "unet.safetensors", saved
+
+
+def test_all_of_a_model(file):
+    path, saved = file
+    found, said = start(unet_task(), str(path))
+    assert found.keys() == saved.keys()
+    assert all(np.array_equal(found[name], saved[name]) for name in saved)
+    assert said == [f"Weights of the model from {path} (segjax)."]
+
+
+def test_nothing_by_default():
+    task = unet_task()
+    assert transfer.initialised_from(task, None, 2) is task
+
+
+def test_parts_alone(file):
+    path, saved = file
+    found, _ = start(unet_task(), f"{path}:down0,bottom")
+    fresh, _ = start(unet_task(), None)
+    for name, x in found.items():
+        parts = "down0" in name or "bottom" in name
+        assert np.array_equal(x, (saved if parts else fresh)[name])
+    assert not np.array_equal(saved["params/head/kernel"], fresh["params/head/kernel"])
+
+
+def test_other_classes_start_anew_and_are_named(file):
+    path, saved = file
+    found, said = start(unet_task(5), str(path), classes=5)
+    fresh, _ = start(unet_task(5), None)
+    assert np.array_equal(found["params/head/kernel"], fresh["params/head/kernel"])
+    assert np.array_equal(found["params/up0/kernel"], saved["params/up0/kernel"])
+    assert said[1:] == [
+        "  for other classes, starts anew: params/head/bias",
+        "  for other classes, starts anew: params/head/kernel",
+    ] or said[1:] == [
+        "  for other classes, starts anew: params/head/kernel",
+        "  for other classes, starts anew: params/head/bias",
+    ]
+
+
+def test_a_run(tmp_path_factory):
+    workdir = train_once(tmp_path_factory.getbasetemp() / "miniature")
+    module, config = cli.load_config(SOURCE)
+    task = module.build(config).task
+    batch = {"image": jnp.zeros((1, 32, 32, 1)), "label": jnp.zeros((1, 32, 32), jnp.int32)}
+    task = transfer.initialised_from(task, str(workdir), 2, lambda _: None)
+    found = leaves(task.init(jax.random.key(3), batch))
+    best = Checkpoints(workdir / "checkpoints", config.best).restore_variables()
+    for name, x in leaves(best).items():
+        np.testing.assert_array_equal(found[name], x)
+
+
+def test_shapes_need_no_file():
+    # What a resumed run and the checks before a run ask for.
+    task = transfer.initialised_from(unet_task(), "gone.pth", 2)
+    shapes = jax.eval_shape(task.init, jax.random.key(0), None)
+    assert shapes["params"]["head"]["kernel"].shape == (1, 1, 2, 2)
+    with pytest.raises(InputError, match=r"gone.pth does not exist: give a checkpoint file or"):
+        task.init(jax.random.key(0), None)
+
+
+def test_what_does_not_fit_names_the_file_and_the_family(file):
+    path, _ = file
+    other = unet_task()._replace(
+        init=lambda key, batch: UNet(2, width=4, depth=1, padding="same").init(
+            key, jnp.zeros((1, 8, 8, 1)), train=False
+        )
+    )
+    with pytest.raises(InputError, match=r"unet.safetensors, read as segjax: .* places"):
+        start(other, str(path))
+
+
+def test_a_source_is_split_at_its_colon():
+    assert transfer.split("a/b.pth") == ("a/b.pth", [""])
+    assert transfer.split("a/b.pth:backbone,head") == ("a/b.pth", ["backbone", "head"])
+    address = "https://host/net-0123abcd.pth"
+    assert transfer.split(f"{address}:backbone") == (address, ["backbone"])

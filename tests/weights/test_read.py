@@ -1,0 +1,201 @@
+"""Files that torch, safetensors and h5py wrote, read without torch; bad ones refused."""
+
+import pickle
+import sys
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import h5py
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from segjax.errors import InputError
+from segjax.weights.read import read, unwrap
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+VALUES = np.load(GOLDEN / "torch_values.npz")
+NAMES = ("views", "training", "nested", "ema")
+KINDS = ("zip", "legacy")
+
+
+def values_of(name):
+    """What torch loads, the names without what wraps them."""
+    found = {key.partition("/")[2]: VALUES[key] for key in VALUES if key.startswith(f"{name}/")}
+    prefix = {"training": "module.", "nested": "model."}.get(name, "")
+    return {key.removeprefix(prefix): x for key, x in found.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_torch_files_hold_what_torch_finds_in_them(name, kind):
+    got, want = read(GOLDEN / f"torch_{name}_{kind}.pt"), values_of(name)
+    assert list(got) == list(want)
+    for key, x in want.items():
+        dtype = ml_dtypes.bfloat16 if key == "bfloat16" else x.dtype
+        assert got[key].dtype == dtype, key
+        assert got[key].flags.c_contiguous
+        np.testing.assert_array_equal(got[key].astype(x.dtype), x, err_msg=key)
+        assert got[key].shape == x.shape, key
+
+
+def test_the_averaged_weights_are_taken():
+    np.testing.assert_array_equal(read(GOLDEN / "torch_ema_zip.pt")["w"], [1, 1])
+
+
+def test_contents_not_names_tell_the_format(tmp_path):
+    for i, source in enumerate(("torch_nested_zip.pt", "torch_nested_legacy.pt")):
+        copy = tmp_path / f"{i}.safetensors"
+        copy.write_bytes((GOLDEN / source).read_bytes())
+        assert set(read(str(copy))) == {"a", "b"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_code_in_a_checkpoint_is_refused_and_not_run(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"needs posix.system.*state dict as safetensors"):
+        read(GOLDEN / f"torch_malicious_{kind}.pt")
+    assert not list(tmp_path.iterdir())
+
+
+# Globals that a pickle may name to reach code, also through dotted names and torch's own helpers.
+GLOBALS = {
+    "eval": b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85R.",
+    "getattr": b"\x80\x02cbuiltins\ngetattr\n.",
+    "dotted": b"\x80\x04\x8c\x0bcollections\x8c\x13OrderedDict.__init__\x93.",
+    "old_rebuild": b"\x80\x02ctorch._utils\n_rebuild_tensor\n.",
+    "load": b"\x80\x02ctorch\nload\n.",
+    "extension": b"\x80\x02\x82\x01.",
+}
+
+
+@pytest.mark.parametrize("name", GLOBALS)
+def test_every_other_global_is_refused(name, tmp_path):
+    path = tmp_path / "bad.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", GLOBALS[name])
+    with pytest.raises(InputError, match="bad.pt"):
+        read(path)
+    (tmp_path / "bare.pt").write_bytes(GLOBALS[name])
+    with pytest.raises(InputError, match="bare.pt"):
+        read(tmp_path / "bare.pt")
+
+
+def tensor_pickle(tmp_path, size, offset, shape, strides, storage="FloatStorage"):
+    """A zip checkpoint of one tensor written by hand: 6 numbers, and a view of them."""
+
+    def text(s):
+        return b"X" + len(s).to_bytes(4, "little") + s.encode()
+
+    def integers(*values):
+        return b"(" + b"".join(b"J" + v.to_bytes(4, "little", signed=True) for v in values) + b"t"
+
+    persistent = b"(" + text("storage") + b"ctorch\n" + storage.encode() + b"\n" + text("0")
+    persistent += text("cpu") + b"J" + size.to_bytes(4, "little") + b"tQ"
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n(" + persistent
+    rebuild += b"J" + offset.to_bytes(4, "little", signed=True) + integers(*shape)
+    rebuild += integers(*strides) + b"\x89ccollections\nOrderedDict\n)RtR"
+    path = tmp_path / "hand.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}" + text("w") + rebuild + b"s.")
+        archive.writestr("archive/data/0", np.arange(6, dtype=np.float32).tobytes())
+    return path
+
+
+def test_a_view_written_by_hand(tmp_path):
+    w = read(tensor_pickle(tmp_path, 6, 1, (2, 2), (1, 3)))["w"]
+    np.testing.assert_array_equal(w, [[1, 4], [2, 5]])
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides"),
+    [(0, (7,), (1,)), (3, (2, 2), (1, 3)), (-1, (2,), (1,)), (5, (2,), (-1,)), (0, (2,), (1, 1))],
+)
+def test_views_beyond_their_storage_are_refused(tmp_path, offset, shape, strides):
+    with pytest.raises(InputError, match=r"hand.pt is damaged.*(beyond|impossible)"):
+        read(tensor_pickle(tmp_path, 6, offset, shape, strides))
+
+
+def test_an_unknown_storage_is_named(tmp_path):
+    with pytest.raises(InputError, match="torch.QInt8Storage"):
+        read(tensor_pickle(tmp_path, 6, 0, (6,), (1,), "QInt8Storage"))
+
+
+def test_safetensors(tmp_path):
+    arrays = {
+        "params/a": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "params/b": np.arange(4, dtype=ml_dtypes.bfloat16),
+        "c": np.zeros((0, 2), np.float16),
+        "d": np.array(3),
+    }
+    save_file(arrays, tmp_path / "x.bin")
+    got = read(tmp_path / "x.bin")
+    assert got.keys() == arrays.keys()
+    for name, x in arrays.items():
+        assert got[name].dtype == x.dtype
+        np.testing.assert_array_equal(got[name], x)
+        assert got[name].shape == x.shape
+
+
+def test_hdf5(tmp_path, monkeypatch):
+    kernel = np.arange(12, dtype=np.float32).reshape(3, 4)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["model_weights/conv/conv/kernel:0"] = kernel
+        file["optimizer/step"] = np.int64(3)
+        file["names"] = np.array([b"conv"])
+        file.attrs["keras_version"] = "2.9"
+    got = read(tmp_path / "x.h5")
+    assert got.keys() == {"model_weights/conv/conv/kernel:0", "optimizer/step"}
+    np.testing.assert_array_equal(got["model_weights/conv/conv/kernel:0"], kernel)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(InputError, match=r"x.h5 is an HDF5 file: `pip install h5py`"):
+        read(tmp_path / "x.h5")
+
+
+def test_nested_modules_get_dotted_names_and_a_prefix_of_some_stays(tmp_path):
+    nested = {"encoder": {"w": np.ones(2), "lr": 0.1}, "epoch": 3, "b": np.zeros(1)}
+    assert unwrap(nested).keys() == {"encoder.w", "b"}
+    arrays = {"model.a": np.ones(2), "head": np.zeros(1)}
+    save_file(arrays, tmp_path / "some")
+    assert read(tmp_path / "some").keys() == arrays.keys()
+    save_file({"module.model.a": np.ones(2), "module.model.b": np.ones(1)}, tmp_path / "all")
+    assert read(tmp_path / "all").keys() == {"a", "b"}
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.02, 0.3, 0.6, 0.95, 0.999])
+def test_files_cut_off_say_so(keep, tmp_path):
+    save_file({"a": np.ones((9, 9))}, tmp_path / "x.safetensors")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["a"] = np.ones((9, 9))
+    files = [GOLDEN / f"torch_{name}_{kind}.pt" for name in NAMES for kind in KINDS]
+    for path in [*files, tmp_path / "x.safetensors", tmp_path / "x.h5"]:
+        whole = path.read_bytes()
+        cut = tmp_path / "cut.pth"
+        cut.write_bytes(whole[: int(keep * len(whole))])
+        with pytest.raises(InputError, match=r"cut.pth .*(download|whole|again)"):
+            read(cut)
+
+
+def test_foreign_files_say_what_can_be_read(tmp_path):
+    files = {
+        "page.pth": b"<!DOCTYPE html><html><body>Not found</body></html>",
+        "pointer.safetensors": b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+        "list.pt": pickle.dumps([1, 2], 2),
+        "state.pkl": pickle.dumps(OrderedDict(a=1), 4),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    np.savez(tmp_path / "arrays.npz", a=np.ones(2))
+    words = {"list.pt": "save its arrays", "state.pkl": "save its arrays", "arrays.npz": "zip file"}
+    for name in (*files, "arrays.npz"):
+        with pytest.raises(InputError, match=f"{name} .*{words.get(name, 'a torch .pt')}"):
+            read(tmp_path / name)
+    with pytest.raises(InputError, match=r"none.pt cannot be read: No such file"):
+        read(tmp_path / "none.pt")
+    with pytest.raises(InputError, match="Is a directory"):
+        read(tmp_path)
+    save_file({}, tmp_path / "empty")
+    with pytest.raises(InputError, match="empty holds no named arrays"):
+        read(tmp_path / "empty")
