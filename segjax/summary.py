@@ -29,10 +29,12 @@ from segjax.errors import InputError
 from segjax.receptive_field import Field, analytic
 
 WIDE = 2048  # rows of the image that a receptive field is looked for in, if few do not hold it
-NOTE = """GFLOPs: multiplications and additions of the convolutions and matrix products of one image of
-that input, those with padding included. Stride: input rows for a row of the deepest map. Receptive
-field: rows of the image that an output pixel depends on, from the first to the last; it may differ
-from pixel to pixel. "all of N" means every row of an image that high."""
+NOTE = """GFLOPs: multiplications and additions of the convolutions and matrix products of one image
+of that input, those with padding included. Stride: input rows for a row of the deepest map.
+Receptive field: rows of the image that an output row depends on, from the first to the last; "all
+of N": every output row depends on all of them in an image that high; "over N": those in the middle
+do, and those at the ends do not reach the other end. A backbone's field and stride are those of its
+last map."""
 
 
 def define_flags() -> None:
@@ -66,6 +68,11 @@ def is_legal(model: Any, side: int) -> bool:
     return model.input_size(max(model.output_size(side), 1)) == side
 
 
+def wide_side(model: Any) -> int:
+    """The first legal side from WIDE on; 0 if there is none."""
+    return next((n for n in range(WIDE, 2 * WIDE) if is_legal(model, n)), 0)
+
+
 def tables(
     model: Any, image: jax.ShapeDtypeStruct, task: Any, batch_size: int, depth: int
 ) -> tuple[Table, Table]:
@@ -90,8 +97,7 @@ def tables(
     forward = functools.partial(logits_of, model)
     flops = products(trace(forward, variables, image).jaxpr)
     memory = train_memory(task, image, batch_size)
-    wide = next((n for n in range(WIDE, 2 * WIDE) if is_legal(model, n)), 0)
-    field = receptive_field(forward, variables, image.shape[1:], wide)
+    field = receptive_field(forward, variables, image.shape[1:], wide_side(model))
 
     table = Table(title=type(model).__name__, title_justify="left", show_header=False)
     rows = {
@@ -101,7 +107,7 @@ def tables(
         "FLOPs, one image": f"{flops / 1e9:.3g} G (multiply and add counted as two)",
         "output stride": f"{stride:g}",
         "deepest map": f"{deepest[1]} x {deepest[2]} x {deepest[3]}",
-        "receptive field": f"{field} rows",
+        "receptive field": f"{field}, rows of the image",
         f"training memory, batch {batch_size}": memory,
     }
     for name, value in rows.items():
@@ -210,16 +216,14 @@ def products(jaxpr: Any) -> int:
     return total
 
 
-def map_sides(jaxpr: Any) -> list[int]:
-    """The first spatial side of every convolution's output, in order."""
-    sides = []
+def sides(jaxpr: Any, rank: int) -> list[int]:
+    """The lengths of the second axis of every array of this rank, in order."""
+    found = []
     for eqn in jaxpr.eqns:
-        if eqn.primitive.name == "conv_general_dilated":
-            axis = eqn.params["dimension_numbers"].out_spec[2]
-            sides.append(eqn.outvars[0].aval.shape[axis])
+        found += [v.aval.shape[1] for v in eqn.outvars if len(v.aval.shape) == rank]
         for inner in jaxprs_in_params(eqn.params):
-            sides += map_sides(inner)
-    return sides
+            found += sides(inner, rank)
+    return found
 
 
 def legal_sizes(model: Any, limit: int = 4096) -> str:
@@ -272,9 +276,10 @@ def row(name: str, entry: Any, segments: bool) -> tuple[str, ...]:
     variables = shapes_of(model, image)
     forward = functools.partial(logits_of, model)
     closed = trace(forward, variables, image)
+    flops = products(closed.jaxpr) / 1e9
     parameters = counted(variables["params"], entry.uncounted)
     if segments:
-        function, wide = forward, next((n for n in range(WIDE, 2 * WIDE) if is_legal(model, n)), 0)
+        function, wide = forward, wide_side(model)
     else:
         backbone = getattr(model, "backbone", model)
         function, wide = functools.partial(deepest_of, backbone), WIDE
@@ -285,7 +290,7 @@ def row(name: str, entry: Any, segments: bool) -> tuple[str, ...]:
         f"{entry.parameters:,}",
         "yes" if parameters == entry.parameters else "NO",
         " x ".join(map(str, entry.input)),
-        f"{products(closed.jaxpr) / 1e9:.3g}",
+        f"{flops:.3g}" if flops < 100 else f"{flops:,.0f}",
         deepest_stride(function, variables, entry.input) if wide else "",
         receptive_field(function, variables, entry.input, wide),
         legal_sizes(model) if segments else "",
@@ -294,15 +299,15 @@ def row(name: str, entry: Any, segments: bool) -> tuple[str, ...]:
 
 
 def deepest_stride(function: Any, variables: Any, shape: Sequence[int], more: int = 512) -> str:
-    """Input rows for a row of the deepest convolution's output, from images of two heights.
+    """Input rows for a row of the deepest map, from images of which one is `more` rows higher.
 
-    What has as many rows for either image, such as a pooled pyramid level, is left out.
+    What has as many rows for either image, such as a level of a pooled pyramid, is no map.
     """
-    sides = []
+    found = []
     for height in (shape[0], shape[0] + more):
         image = jax.ShapeDtypeStruct((1, height, *shape[1:]), jnp.float32)
-        sides.append(map_sides(trace(function, variables, image).jaxpr))
-    return f"{max(more / (b - a) for a, b in zip(*sides, strict=True) if b > a):g}"
+        found.append(sides(trace(function, variables, image).jaxpr, len(image.shape)))
+    return f"{max(more / (b - a) for a, b in zip(*found, strict=True) if b > a):g}"
 
 
 def counted(params: Any, uncounted: str) -> int:

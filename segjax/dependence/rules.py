@@ -181,7 +181,7 @@ def _reshape(s, params, shape, out):
     full, target, i, j = [], [], 0, 0
     while i < len(shape) or j < len(out):
         first_i, first_j, a, b = i, j, 1, 1
-        while i == first_i and j == first_j or a != b:
+        while (i, j) == (first_i, first_j) or a != b:
             if i < len(shape) and (a <= b or j == len(out)):
                 a, i = a * shape[i], i + 1
             else:
@@ -240,11 +240,12 @@ def _top_k(params, inputs, shapes):
     return [tuple(s.any(axis, keepdims=True) for s in inputs[0].parts)] * len(shapes)
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
-ELEMENTWISE = _words(
+ELEMENTWISE = words(
     "abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e "
     "bitcast_convert_type cbrt ceil clamp clz complex conj convert_element_type copy cos cosh "
     "device_put digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt igamma igammac imag "
@@ -256,7 +257,7 @@ ELEMENTWISE = _words(
 RULES: dict[str, Rule] = {
     "conv_general_dilated": _conv,
     **dict.fromkeys(
-        _words("reduce_window reduce_window_max reduce_window_min reduce_window_sum"),
+        words("reduce_window reduce_window_max reduce_window_min reduce_window_sum"),
         _reduce_window,
     ),
     "pad": _pad,
@@ -272,13 +273,13 @@ RULES: dict[str, Rule] = {
     "rev": _each(_reverse),
     "squeeze": _each(_squeeze),
     **dict.fromkeys(
-        _words(
+        words(
             "reduce argmax argmin reduce_and reduce_max reduce_min reduce_or reduce_prod "
             "reduce_sum reduce_xor"
         ),
         _reduce,
     ),
-    **dict.fromkeys(_words("cumlogsumexp cummax cummin cumprod cumsum"), _each(_cumulative)),
+    **dict.fromkeys(words("cumlogsumexp cummax cummin cumprod cumsum"), _each(_cumulative)),
     "sort": _sort,
     "top_k": _top_k,
     **indexing.RULES,

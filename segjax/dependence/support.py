@@ -1,10 +1,10 @@
 """Supports: for each position of an array, the rows of the image that it depends on.
 
 An array's support along one axis of the image is an array of booleans of the array's own shape and
-a last axis, the n rows of the image. A dimension along which the support does not change has length
-1, so that a feature map [B, H, W, C] carries [1, H, 1, 1, n]. The support of a sum is a union; it is
-kept as a tuple of parts where writing it out would be large: the scores of an attention are
-[1, N, 1, n] and [1, 1, N, n]. Every rule acts on each part by itself.
+a last axis, the n rows of the image. A dimension along which the support does not change has
+length 1, so that a feature map [B, H, W, C] carries [1, H, 1, 1, n]. The support of a sum is a
+union; it is kept as a tuple of parts where writing it out would be large: the scores of an
+attention are [1, N, 1, n] and [1, 1, N, n]. Every rule acts on each part by itself.
 """
 
 from collections.abc import Callable, Sequence

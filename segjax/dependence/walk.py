@@ -8,13 +8,13 @@ import jax
 import numpy as np
 from jax.extend import core
 
-from segjax.dependence.rules import propagate, stack
+from segjax.dependence.rules import propagate, stack, words
 from segjax.dependence.support import Parts, Value, everything, union
 from segjax.ops import convolution
 
-CALLS = frozenset(
+CALLS = words(
     "call checkpoint closed_call composite core_call custom_jvp_call custom_vjp_call "
-    "custom_vjp_call_jaxpr jit pjit remat remat2".split()
+    "custom_vjp_call_jaxpr jit pjit remat remat2"
 )
 
 

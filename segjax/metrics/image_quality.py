@@ -115,10 +115,11 @@ def _over_windows(weights, x):
     # Sums of shifted images, not a convolution: exact on every accelerator, and XLA fuses them.
     for axis in (1, 2):
         size = x.shape[axis] - len(weights) + 1
-        x = sum(
+        parts = [
             weight * jax.lax.slice_in_dim(x, i, i + size, axis=axis)
             for i, weight in enumerate(weights)
-        )
+        ]
+        x = sum(parts[1:], parts[0])
     return x
 
 

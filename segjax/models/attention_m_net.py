@@ -84,12 +84,13 @@ class AttentionMNet(nn.Module):
         up3 = jnp.concatenate([up("up3", w, up2, 1), attended], axis=-1)  # 1/2
         up4 = jnp.concatenate([up("up4", w, up3, 0), conv1], axis=-1)  # 1
 
+        height, width = image.shape[1:3]
         outputs = {}
         names = ("pred1", "pred2", "pred3", "final")
         for i, (name, x) in enumerate(zip(names, (up1, up2, up3, up4), strict=True)):
             x = pair(f"conv{6 + i}", w * 2 ** (3 - i), x)
             x = Conv(self.num_classes, (1, 1), dtype=self.dtype, name=name)(x)
-            outputs[name] = bilinear(x.astype(jnp.float32), image.shape[1:3])
+            outputs[name] = bilinear(x.astype(jnp.float32), (height, width))
         return {"logits": outputs.pop("final"), **outputs}
 
     def beside(self, name: str, features: int, scaled: jax.Array, x: jax.Array) -> jax.Array:
@@ -121,14 +122,15 @@ class AttentionGate(nn.Module):
         conv = functools.partial(Conv, dtype=self.dtype)
         theta = conv(self.features, (2, 2), strides=2, padding=0, name="theta")(skip)
         phi = conv(self.features, (1, 1), name="phi")(signal)
+        size, half = (skip.shape[1], skip.shape[2]), (theta.shape[1], theta.shape[2])
         up = TransposedConv(
             self.features,
-            theta.shape[1] // phi.shape[1],
+            half[0] // phi.shape[1],
             self.dtype,
             kernel_size=3,
             name="phi_up",
         )
-        sum_ = nn.relu(theta + up(phi, size=theta.shape[1:3]))
+        sum_ = nn.relu(theta + up(phi, size=half))
         psi = nn.sigmoid(conv(1, (1, 1), name="psi")(sum_))
-        out = conv(skip.shape[-1], (1, 1), name="out")(nearest(psi, skip.shape[1:3]) * skip)
+        out = conv(skip.shape[-1], (1, 1), name="out")(nearest(psi, size) * skip)
         return self.norm(dtype=self.dtype, name="norm")(out, train=train)

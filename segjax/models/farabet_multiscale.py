@@ -92,7 +92,8 @@ class FarabetMultiscale(nn.Module):
         if self.hidden is not None:
             x = nn.tanh(Conv(self.hidden, (1, 1), dtype=self.dtype, name="hidden")(x))
         logits = Conv(self.num_classes, (1, 1), dtype=self.dtype, name="head")(x)
-        return {"logits": bilinear(logits.astype(jnp.float32), image.shape[1:3])}
+        height, width = image.shape[1:3]
+        return {"logits": bilinear(logits.astype(jnp.float32), (height, width))}
 
     def input_size(self, output: int) -> int:
         """The smallest legal side of an input whose output covers `output` pixels."""

@@ -58,6 +58,7 @@ class MNet(nn.Module):
             x, switches = max_pool_with_switches(skip)
             skips.append((skip, switches))
         x = pair(5, 4, x)
+        height, width = image.shape[1:3]
         sides = {}
         for block, level in zip((6, 7, 8, 9), (3, 2, 1, 0), strict=True):
             skip, switches = skips[level]
@@ -66,7 +67,7 @@ class MNet(nn.Module):
             x = up(x, switches=switches, size=skip.shape[1:3])
             x = pair(block, level, jnp.concatenate([x, skip], axis=-1))
             side = Conv(self.num_classes, (1, 1), dtype=self.dtype, name=f"side_{block}3")(x)
-            sides[f"side{block}"] = nearest(side.astype(jnp.float32), image.shape[1:3])
+            sides[f"side{block}"] = nearest(side.astype(jnp.float32), (height, width))
         z = jnp.stack(list(sides.values()))
         # log(p / (1 - p)) of the mean probability p
         log_odds = jax.nn.logsumexp(nn.log_sigmoid(z), 0) - jax.nn.logsumexp(nn.log_sigmoid(-z), 0)

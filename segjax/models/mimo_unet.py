@@ -62,7 +62,7 @@ class MIMOUNet(nn.Module):
         z = self.attend("FAM1", z, self.shallow("SCM1", image4, 4 * w))
         z = body(name="Encoder_2")(z)
 
-        half, full = res2.shape[1:3], res1.shape[1:3]
+        full, half = (image.shape[1], image.shape[2]), (image2.shape[1], image2.shape[2])
         fused2 = [res1[:, ::2, ::2], res2, nearest(z, half)]
         fused1 = [res1, nearest(res2, full), nearest(z, full)]
         res2 = dropout(self.fuse("AFFs_1", fused2, 2 * w))

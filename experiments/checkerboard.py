@@ -1,0 +1,209 @@
+"""Which upsamplers draw checkerboards: at the start, after training, and in gradients.
+
+    python experiments/checkerboard.py --output=runs/checkerboard
+
+Writes table.md and checkerboard.png, all for a factor of 2. For each upsampler: how unevenly it
+spreads white noise over the four pixels of a block at initialisation (`stride_contrast` of the
+squares); the share of a checkerboard in what it makes of smooth maps then (`stride_energy`); and
+its share in the error of a small network that is trained to return smooth images, halving them by
+a max-pool and doubling them by the upsampler. For each way to halve an image: how unevenly the
+gradient of white noise is spread. Means and standard deviations over seeds.
+"""
+
+import argparse
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich.progress import Progress
+
+from segjax.nn import upsample
+from segjax.nn.layers import Conv
+from segjax.ops import pooling
+from segjax.ops.checkerboard import overlap_count, stride_contrast, stride_energy
+from segjax.ops.pixel_shuffle import depth_to_space
+
+SIDE, CHANNELS, BATCH, LONGEST = 32, 16, 8, 5  # of the images; waves across an image at most
+
+
+class PlainSubPixel(nn.Module):
+    """`upsample.SubPixel` without ICNR: the four kernels of a block start apart."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, switches: Any = None) -> jax.Array:
+        return depth_to_space(Conv(4 * self.features, (3, 3), name="conv")(x), 2)
+
+
+UPSAMPLERS: dict[str, Callable[..., nn.Module]] = {
+    **{name: make for name, make in upsample.UPSAMPLERS.items() if name != "transposed"},
+    "sub_pixel without ICNR": PlainSubPixel,
+    **{
+        f"transposed {k}/2": functools.partial(upsample.TransposedConv, kernel_size=k)
+        for k in (2, 3, 4)
+    },
+}
+HALVINGS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "max-pool 2/2": lambda x: pooling.max_pool(x, (2, 2)),
+    "max-pool 3/2": lambda x: pooling.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))),
+    "average-pool 2/2": lambda x: pooling.avg_pool(x, (2, 2)),
+}
+
+
+class Network(nn.Module):
+    """Halves and doubles images: [B, H, W, 1] -> [B, H, W, 1]."""
+
+    make: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        x = nn.relu(Conv(CHANNELS, (3, 3))(image))
+        x, switches = pooling.max_pool_with_switches(x)
+        x = nn.relu(Conv(CHANNELS, (3, 3))(x))
+        x = nn.relu(self.make(features=CHANNELS)(x, switches=switches))
+        return Conv(1, (3, 3))(x)
+
+
+def smooth(key: jax.Array, batch: int, channels: int, side: int = SIDE) -> jax.Array:
+    """[batch, side, side, channels] of at most LONGEST waves across: nothing near the stride."""
+    waves = jnp.fft.rfftfreq(side, 1 / side), jnp.fft.fftfreq(side, 1 / side)
+    low = jnp.hypot(waves[1][:, None], waves[0]) <= LONGEST
+    spectrum = jnp.fft.rfft2(jax.random.normal(key, (batch, channels, side, side)))
+    image = jnp.fft.irfft2(spectrum * low)
+    return jnp.moveaxis(image / jnp.std(image), 1, 3)
+
+
+def at_the_start(make: Callable[..., nn.Module], seed: int) -> tuple[float, float]:
+    """Contrast of the squares for white noise, checkerboard's share for smooth maps."""
+    keys = jax.random.split(jax.random.key(seed), 4)
+    module = make(features=CHANNELS)
+    before = jax.random.normal(keys[0], (64, SIDE, SIDE, CHANNELS))
+    _, switches = pooling.max_pool_with_switches(before)
+    noise = jax.random.normal(keys[1], (64, SIDE // 2, SIDE // 2, CHANNELS))
+    maps = nn.relu(smooth(keys[2], 64, CHANNELS, SIDE // 2))
+    variables = module.init(keys[3], noise, switches=switches)
+    y = module.apply(variables, noise, switches=switches)[:, 2:-2, 2:-2]
+    z = module.apply(variables, maps, switches=switches)[:, 2:-2, 2:-2]
+    return float(stride_contrast(jnp.square(y), 2)), float(stride_energy(z, 2))
+
+
+def trained(make: Callable[..., nn.Module], seed: int, steps: int) -> tuple[float, float, Any]:
+    """Root mean square error, checkerboard's share in it, and an error image."""
+    first, second, third = jax.random.split(jax.random.key(seed), 3)
+    network = Network(make)
+    tx = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
+    variables = network.init(first, jnp.zeros((1, SIDE, SIDE, 1)))
+
+    def step(state: Any, key: jax.Array) -> tuple[Any, None]:
+        variables, moments = state
+        image = smooth(key, BATCH, 1)
+
+        def loss(variables: Any) -> jax.Array:
+            return jnp.mean(jnp.square(network.apply(variables, image) - image))
+
+        updates, moments = tx.update(jax.grad(loss)(variables), moments)
+        return (optax.apply_updates(variables, updates), moments), None
+
+    @jax.jit
+    def run(variables: Any) -> jax.Array:
+        keys = jax.random.split(second, steps)
+        (variables, _), _ = jax.lax.scan(step, (variables, tx.init(variables)), keys)
+        image = smooth(third, 64, 1)
+        return (network.apply(variables, image) - image)[:, 2:-2, 2:-2]
+
+    error = run(variables)
+    return float(jnp.sqrt(jnp.mean(error**2))), float(stride_energy(error, 2)), error[0, :, :, 0]
+
+
+def gradient_contrast(name: str, seed: int) -> float:
+    """Contrast of the squared gradient for white noise above a halving."""
+    keys = jax.random.split(jax.random.key(seed), 3)
+    image = jax.random.normal(keys[0], (64, SIDE, SIDE, CHANNELS))
+    halve = HALVINGS.get(name)
+    if halve is None:
+        k = int(name.split()[1][0])
+        pad = (k - 1) // 2
+        conv = Conv(CHANNELS, (k, k), strides=2, padding=pad)
+        halve = functools.partial(conv.apply, conv.init(keys[1], image))
+    y, pullback = jax.vjp(halve, image)
+    (gradient,) = pullback(jax.random.normal(keys[2], y.shape))
+    return float(stride_contrast(jnp.square(gradient)[:, 2:-2, 2:-2], 2))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("runs/checkerboard"), help="folder")
+    parser.add_argument("--seeds", type=int, default=5, help="of each figure (default 5)")
+    parser.add_argument("--steps", type=int, default=300, help="of training (default 300)")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    halvings = [f"convolution {k}/2" for k in (2, 3, 4)] + [*HALVINGS]
+    rows, errors, gradients = {}, {}, {}
+    with Progress() as progress:
+        bar = progress.add_task("Measuring", total=len(UPSAMPLERS) + len(halvings))
+        for name, make in UPSAMPLERS.items():
+            start = [at_the_start(make, seed) for seed in range(options.seeds)]
+            end = [trained(make, seed, options.steps) for seed in range(options.seeds)]
+            errors[name] = end[0][2]
+            rows[name] = np.array([(*a, *b[:2]) for a, b in zip(start, end, strict=True)])
+            progress.advance(bar)
+        for name in halvings:
+            gradients[name] = np.array([gradient_contrast(name, s) for s in range(options.seeds)])
+            progress.advance(bar)
+    table = markdown(rows, gradients)
+    (options.output / "table.md").write_text(table)
+    plot(rows, errors, options.output / "checkerboard.png")
+    print(table)
+
+
+def markdown(rows: dict[str, np.ndarray], gradients: dict[str, np.ndarray]) -> str:
+    def cell(values: np.ndarray) -> str:
+        return f"{values.mean():.3f} ± {values.std(ddof=1) if len(values) > 1 else 0:.3f}"
+
+    lines = ["| upsampler | noise, at the start | smooth, at the start | error | share of it |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    lines += [f"| {name} | {' | '.join(map(cell, runs.T))} |" for name, runs in rows.items()]
+    lines += ["", "| halving | gradient |", "| --- | --- |"]
+    lines += [f"| {name} | {cell(runs)} |" for name, runs in gradients.items()]
+    return "\n".join(lines) + "\n"
+
+
+def plot(rows: dict[str, np.ndarray], errors: dict[str, Any], path: Path) -> None:
+    """The counts of copies, the shares of the checkerboard in the error, and errors."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure = pyplot.figure(figsize=(10, 7), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.7])
+    for k, axis in zip((2, 3, 4), above.subplots(1, 4)[:3], strict=True):
+        count = overlap_count(k, 2, 6)
+        axis.imshow(np.outer(count, count), cmap="viridis", vmin=1, vmax=4)
+        axis.set_title(f"copies, kernel {k} stride 2", fontsize=9)
+        axis.set_axis_off()
+    axis = above.axes[3]
+    axis.barh([*rows], [runs[:, 3].mean() for runs in rows.values()])
+    axis.invert_yaxis()
+    axis.tick_params(labelsize=7)
+    axis.set_title("checkerboard in the error", fontsize=9)
+    for axis, (name, error) in zip(below.subplots(2, 5).flat, errors.items(), strict=True):
+        high = float(np.abs(error).max())
+        axis.imshow(error, cmap="RdBu", vmin=-high, vmax=high)
+        axis.set_title(f"{name}\n±{high:.2g}", fontsize=8)
+        axis.set_axis_off()
+    below.suptitle("error of the trained network on one image", fontsize=9)
+    figure.savefig(path, dpi=90)
+
+
+if __name__ == "__main__":
+    main()
