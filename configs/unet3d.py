@@ -28,16 +28,16 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 1
-    config.learning_rate = 2e-3
+    config.learning_rate = 3e-3
     config.volume = (48, 64, 64)  # depth, height and width of the generated volumes
     config.annotated_slices = (2, 2, 2)  # across each of them, in a training volume
-    config.crop = (32, 48, 48)  # of a training step
+    config.crop = (32, 32, 32)  # of a training step
     config.best = "iou/cell"  # the figure that chooses the best checkpoint
     config.log_every = 20
     config.num_workers = 0  # worker processes; 0: threads
     config.dtype = "float32"  # of the computation, or bfloat16; parameters are float32
     config.model = ConfigDict({"width": 8, "depth": 2, "padding": "same", "upsample": "transposed"})
-    config.train = ConfigDict({"steps": 400, "eval_every": 200})
+    config.train = ConfigDict({"steps": 300, "eval_every": 150})
     config.train.save_every = config_dict.placeholder(int)  # checkpoints between evaluations
     config.train.nonfinite = "stop"  # what a NaN does, or 'skip' its update
     return config

@@ -4,10 +4,11 @@
 
 Writes table.md and checkerboard.png, all for a factor of 2. For each upsampler: how unevenly it
 spreads white noise over the four pixels of a block at initialisation (`stride_contrast` of the
-squares); the share of a checkerboard in what it makes of smooth maps then (`stride_energy`); and
-its share in the error of a small network that is trained to return smooth images, halving them by
-a max-pool and doubling them by the upsampler. For each way to halve an image: how unevenly the
-gradient of white noise is spread. Means and standard deviations over seeds.
+squares), and the share of a checkerboard in what it makes of smooth maps then (`stride_energy`).
+Then a small network is trained to return smooth images, halving them by a max-pool and doubling
+them by the upsampler: its error, the checkerboard's share in it, and how unevenly the error and the
+gradient of white noise with respect to the image are spread. For each way to halve an image: how
+unevenly the gradient of white noise is spread. Means and standard deviations over seeds.
 """
 
 import argparse
@@ -80,8 +81,8 @@ def smooth(key: jax.Array, batch: int, channels: int, side: int = SIDE) -> jax.A
     return jnp.moveaxis(image / jnp.std(image), 1, 3)
 
 
-def at_the_start(make: Callable[..., nn.Module], seed: int) -> tuple[float, float]:
-    """Contrast of the squares for white noise, checkerboard's share for smooth maps."""
+def at_the_start(make: Callable[..., nn.Module], seed: int) -> tuple[list[float], Any]:
+    """Contrast for white noise, checkerboard's share for smooth maps; one such output."""
     keys = jax.random.split(jax.random.key(seed), 4)
     module = make(features=CHANNELS)
     before = jax.random.normal(keys[0], (64, SIDE, SIDE, CHANNELS))
@@ -89,14 +90,17 @@ def at_the_start(make: Callable[..., nn.Module], seed: int) -> tuple[float, floa
     noise = jax.random.normal(keys[1], (64, SIDE // 2, SIDE // 2, CHANNELS))
     maps = nn.relu(smooth(keys[2], 64, CHANNELS, SIDE // 2))
     variables = module.init(keys[3], noise, switches=switches)
-    y = module.apply(variables, noise, switches=switches)[:, 2:-2, 2:-2]
-    z = module.apply(variables, maps, switches=switches)[:, 2:-2, 2:-2]
-    return float(stride_contrast(jnp.square(y), 2)), float(stride_energy(z, 2))
+    y, z = (
+        jnp.asarray(module.apply(variables, x, switches=switches))[:, 2:-2, 2:-2]
+        for x in (noise, maps)
+    )
+    figures = stride_contrast(jnp.square(y), 2), stride_energy(z, 2)
+    return [float(x) for x in figures], z[0, :, :, 0]
 
 
-def trained(make: Callable[..., nn.Module], seed: int, steps: int) -> tuple[float, float, Any]:
-    """Root mean square error, checkerboard's share in it, and an error image."""
-    first, second, third = jax.random.split(jax.random.key(seed), 3)
+def trained(make: Callable[..., nn.Module], seed: int, steps: int) -> tuple[list[float], Any]:
+    """Error, share in it, contrasts of it and of the gradient; the error on one image."""
+    first, second, third, fourth = jax.random.split(jax.random.key(seed), 4)
     network = Network(make)
     tx = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
     variables = network.init(first, jnp.zeros((1, SIDE, SIDE, 1)))
@@ -106,20 +110,28 @@ def trained(make: Callable[..., nn.Module], seed: int, steps: int) -> tuple[floa
         image = smooth(key, BATCH, 1)
 
         def loss(variables: Any) -> jax.Array:
-            return jnp.mean(jnp.square(network.apply(variables, image) - image))
+            return jnp.mean(jnp.square(jnp.asarray(network.apply(variables, image)) - image))
 
         updates, moments = tx.update(jax.grad(loss)(variables), moments)
         return (optax.apply_updates(variables, updates), moments), None
 
     @jax.jit
-    def run(variables: Any) -> jax.Array:
+    def run(variables: Any) -> tuple[jax.Array, jax.Array]:
         keys = jax.random.split(second, steps)
         (variables, _), _ = jax.lax.scan(step, (variables, tx.init(variables)), keys)
         image = smooth(third, 64, 1)
-        return (network.apply(variables, image) - image)[:, 2:-2, 2:-2]
+        y, pullback = jax.vjp(lambda x: jnp.asarray(network.apply(variables, x)), image)
+        (gradient,) = pullback(jax.random.normal(fourth, y.shape))
+        return (y - image)[:, 2:-2, 2:-2], gradient[:, 2:-2, 2:-2]
 
-    error = run(variables)
-    return float(jnp.sqrt(jnp.mean(error**2))), float(stride_energy(error, 2)), error[0, :, :, 0]
+    error, gradient = run(variables)
+    figures = (
+        jnp.sqrt(jnp.mean(error**2)),
+        stride_energy(error, 2),
+        stride_contrast(error**2, 2),
+        stride_contrast(gradient**2, 2),
+    )
+    return [float(x) for x in figures], error[0, :, :, 0]
 
 
 def gradient_contrast(name: str, seed: int) -> float:
@@ -132,7 +144,7 @@ def gradient_contrast(name: str, seed: int) -> float:
         pad = (k - 1) // 2
         conv = Conv(CHANNELS, (k, k), strides=2, padding=pad)
         halve = functools.partial(conv.apply, conv.init(keys[1], image))
-    y, pullback = jax.vjp(halve, image)
+    y, pullback = jax.vjp(lambda x: jnp.asarray(halve(x)), image)
     (gradient,) = pullback(jax.random.normal(keys[2], y.shape))
     return float(stride_contrast(jnp.square(gradient)[:, 2:-2, 2:-2], 2))
 
@@ -147,21 +159,21 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     halvings = [f"convolution {k}/2" for k in (2, 3, 4)] + [*HALVINGS]
-    rows, errors, gradients = {}, {}, {}
+    rows, pictures, gradients = {}, {}, {}
     with Progress() as progress:
         bar = progress.add_task("Measuring", total=len(UPSAMPLERS) + len(halvings))
         for name, make in UPSAMPLERS.items():
             start = [at_the_start(make, seed) for seed in range(options.seeds)]
             end = [trained(make, seed, options.steps) for seed in range(options.seeds)]
-            errors[name] = end[0][2]
-            rows[name] = np.array([(*a, *b[:2]) for a, b in zip(start, end, strict=True)])
+            pictures[name] = start[0][1], end[0][1]
+            rows[name] = np.array([(*a, *b) for (a, _), (b, _) in zip(start, end, strict=True)])
             progress.advance(bar)
         for name in halvings:
             gradients[name] = np.array([gradient_contrast(name, s) for s in range(options.seeds)])
             progress.advance(bar)
     table = markdown(rows, gradients)
     (options.output / "table.md").write_text(table)
-    plot(rows, errors, options.output / "checkerboard.png")
+    plot(rows, pictures, options.output / "checkerboard.png")
     print(table)
 
 
@@ -169,39 +181,43 @@ def markdown(rows: dict[str, np.ndarray], gradients: dict[str, np.ndarray]) -> s
     def cell(values: np.ndarray) -> str:
         return f"{values.mean():.3f} ± {values.std(ddof=1) if len(values) > 1 else 0:.3f}"
 
-    lines = ["| upsampler | noise, at the start | smooth, at the start | error | share of it |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    head = ["upsampler", "noise", "smooth", "error", "share in it", "its contrast", "gradient"]
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     lines += [f"| {name} | {' | '.join(map(cell, runs.T))} |" for name, runs in rows.items()]
     lines += ["", "| halving | gradient |", "| --- | --- |"]
     lines += [f"| {name} | {cell(runs)} |" for name, runs in gradients.items()]
     return "\n".join(lines) + "\n"
 
 
-def plot(rows: dict[str, np.ndarray], errors: dict[str, Any], path: Path) -> None:
-    """The counts of copies, the shares of the checkerboard in the error, and errors."""
+def plot(rows: dict[str, np.ndarray], pictures: dict[str, Any], path: Path) -> None:
+    """The counts of copies, the checkerboard's share, and what each upsampler draws."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure = pyplot.figure(figsize=(10, 7), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.7])
-    for k, axis in zip((2, 3, 4), above.subplots(1, 4)[:3], strict=True):
+    figure = pyplot.figure(figsize=(13, 6.5), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[1.2, 1])
+    axes = above.subplots(1, 4)
+    for k, axis in zip((2, 3, 4), axes[:3], strict=True):
         count = overlap_count(k, 2, 6)
         axis.imshow(np.outer(count, count), cmap="viridis", vmin=1, vmax=4)
         axis.set_title(f"copies, kernel {k} stride 2", fontsize=9)
         axis.set_axis_off()
-    axis = above.axes[3]
-    axis.barh([*rows], [runs[:, 3].mean() for runs in rows.values()])
-    axis.invert_yaxis()
-    axis.tick_params(labelsize=7)
-    axis.set_title("checkerboard in the error", fontsize=9)
-    for axis, (name, error) in zip(below.subplots(2, 5).flat, errors.items(), strict=True):
+    axes[3].barh([*rows], [runs[:, 1].mean() for runs in rows.values()])
+    axes[3].invert_yaxis()
+    axes[3].tick_params(labelsize=7)
+    axes[3].set_title("checkerboard's share at the start", fontsize=9)
+    panels = below.subplots(2, len(pictures))
+    for column, (name, (start, error)) in zip(panels.T, pictures.items(), strict=True):
         high = float(np.abs(error).max())
-        axis.imshow(error, cmap="RdBu", vmin=-high, vmax=high)
-        axis.set_title(f"{name}\n±{high:.2g}", fontsize=8)
-        axis.set_axis_off()
-    below.suptitle("error of the trained network on one image", fontsize=9)
+        column[0].imshow(start, cmap="gray")
+        column[1].imshow(error, cmap="RdBu", vmin=-high, vmax=high)
+        column[0].set_title(name.replace(" without", "\nwithout"), fontsize=8)
+        column[1].set_title(f"±{high:.2g}", fontsize=8)
+        for axis in column:
+            axis.set_axis_off()
+    below.suptitle("above: of smooth maps, at the start; below: error after training", fontsize=9)
     figure.savefig(path, dpi=90)
 
 

@@ -28,7 +28,7 @@ MEAN = (104.00699, 116.66877, 122.67892)  # of BGR in [0, 255]: the network came
 
 def edges(weights: Path, image: np.ndarray) -> dict[str, np.ndarray]:
     """uint8 RGB [H, W, 3] -> probabilities [H, W] of the fused map and of each side output."""
-    model = HED(vgg16(pool_rounding="ceil"))
+    model = HED(1, vgg16(pool_rounding="ceil"))
     x = jnp.asarray(image[None, :, :, ::-1], jnp.float32) - jnp.asarray(MEAN)
     variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), x)
     variables, _ = fill(variables, read.read(weights), authors.HED)

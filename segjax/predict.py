@@ -113,6 +113,11 @@ def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[
             f"The run in {path} ({saved['config_file']}) has no classes: it draws images, and "
             "segjax.predict writes label maps; call its task's predict from Python."
         )
+    if saved["card"].get("dimensions", 2) != 2:
+        raise InputError(
+            f"The run in {path} ({saved['config_file']}) segments volumes, and segjax.predict "
+            "segments images, not volumes: call its task's predict from Python."
+        )
     module, config = cli.load_config(saved["config_file"])
     cli.require(module, "task")
     with config.unlocked():

@@ -5,7 +5,8 @@
     python -m segjax.summary --all
 
 Prints the layers, then parameters, FLOPs, output stride, receptive field and memory. `--all` prints
-one row for each published network of `segjax.models.table`, as Markdown where it is piped.
+one row for each network of the tables in `segjax.models` and `segjax.backbones`, as Markdown where
+it is piped.
 """
 
 import functools
@@ -243,7 +244,8 @@ def legal_sizes(model: Any, limit: int = 4096) -> str:
 
 def compare() -> int:
     """Print a row for each published network, and one for each of the backbones."""
-    from segjax.models.table import BACKBONES, MODELS
+    from segjax.backbones.table import BACKBONES
+    from segjax.models.table import MODELS
 
     console, errors = Console(), Console(stderr=True)
     work = [(name, entry, name in MODELS) for name, entry in {**MODELS, **BACKBONES}.items()]
@@ -280,9 +282,10 @@ def row(name: str, entry: Any, segments: bool) -> tuple[str, ...]:
     parameters = counted(variables["params"], entry.uncounted)
     if segments:
         function, wide = forward, wide_side(model)
+        more = next((n for n in range(512, WIDE) if is_legal(model, entry.input[0] + n)), 0)
     else:
         backbone = getattr(model, "backbone", model)
-        function, wide = functools.partial(deepest_of, backbone), WIDE
+        function, wide, more = functools.partial(deepest_of, backbone), WIDE, 512
         variables = shapes_of(backbone, image)
     return (
         name,
@@ -291,14 +294,14 @@ def row(name: str, entry: Any, segments: bool) -> tuple[str, ...]:
         "yes" if parameters == entry.parameters else "NO",
         " x ".join(map(str, entry.input)),
         f"{flops:.3g}" if flops < 100 else f"{flops:,.0f}",
-        deepest_stride(function, variables, entry.input) if wide else "",
+        deepest_stride(function, variables, entry.input, more) if more else "",
         receptive_field(function, variables, entry.input, wide),
         legal_sizes(model) if segments else "",
         entry.paper,
     )
 
 
-def deepest_stride(function: Any, variables: Any, shape: Sequence[int], more: int = 512) -> str:
+def deepest_stride(function: Any, variables: Any, shape: Sequence[int], more: int) -> str:
     """Input rows for a row of the deepest map, from images of which one is `more` rows higher.
 
     What has as many rows for either image, such as a level of a pooled pyramid, is no map.

@@ -60,7 +60,7 @@ def cell_map(rng: np.random.Generator, size: Size) -> np.ndarray:
 
 
 def _places(rng: np.random.Generator, size: Size) -> tuple[list[np.ndarray], list[float]]:
-    """Centres and radii of cells, most of them against another, at least a part of a radius away."""
+    """Centres and radii of cells, most of them close to another."""
     wanted = max(2, round(rng.uniform(34, 50) * np.prod(size) / (48 * 64 * 64)))
     centres: list[np.ndarray] = []
     radii: list[float] = []

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segjax.dependence.support import compress, everything, keep, window
+from segjax.dependence.support import anywhere, compress, everything, keep, window
 
 
 class _Numbers(NamedTuple):
@@ -68,16 +68,16 @@ def _gather(params, inputs, shapes):
     for s in indices.parts:
         found = iter(s.shape)
         axes = [next(found) if d in numbers.batch else 1 for d in range(ndim)]
-        parts.append(s.any(-2).reshape(*axes, s.shape[-1]))
-    anywhere, numbers_known = (), np.zeros(indices.shape, np.int64)
+        parts.append(anywhere(s, -2).reshape(*axes, s.shape[-1]))
+    unknown, known = (), np.zeros(indices.shape, np.int64)
     if indices.constant is None:
-        anywhere = tuple(d for d in numbers.mapped if lengths[d] < x.shape[d])
+        unknown = tuple(d for d in numbers.mapped if lengths[d] < x.shape[d])
     else:
-        numbers_known = indices.constant()
-    positions, inside = _positions(numbers, numbers_known, lengths, params["mode"], x.shape, ndim)
+        known = indices.constant()
+    positions, inside = _positions(numbers, known, lengths, params["mode"], x.shape, ndim)
     nowhere = np.zeros([1] * ndim, np.int64)
     for s in x.parts:
-        s = s.any(anywhere, keepdims=True)
+        s = anywhere(s, unknown, keepdims=True)
         index = [p if n > 1 else nowhere for p, n in zip(positions, s.shape[:-1], strict=True)]
         parts.append(keep(inside, s[tuple(index)]))
     return [tuple(parts)]
@@ -125,7 +125,7 @@ def _dynamic_slice(params, inputs, shapes):
                 low = int(np.clip(start.constant(), 0, n - size))
                 s = window(s, d, n, size, low=-low)
             elif size < n:
-                s = s.any(d, keepdims=True)
+                s = anywhere(s, d, keepdims=True)
         parts.append(s)
     return [tuple(parts)]
 
@@ -139,7 +139,7 @@ def _dynamic_update_slice(params, inputs, shapes):
                 low = int(np.clip(start.constant(), 0, n - size))
                 s = window(s, d, size, n, low=low)
             elif size < n:
-                s = s.any(d, keepdims=True)
+                s = anywhere(s, d, keepdims=True)
         parts.append(s)
     return [tuple(parts)]
 
@@ -157,7 +157,7 @@ def _dot(params, inputs, shapes):
             s = s.transpose([*batch[side], *own, *contracted[side], s.ndim - 1])
             rest = tuple(range(b + f, s.ndim - 1))
             if other.constant is None or b or all(s.shape[d] == 1 for d in rest):
-                s = s.any(rest)
+                s = anywhere(s, rest)
                 s = s.reshape(*s.shape[:-1], *[1] * t, s.shape[-1])
             else:  # a constant matrix along an axis that the support changes along: its nonzeros
                 lengths = [x.shape[d] for d in contracted[side]]

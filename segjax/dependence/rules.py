@@ -9,7 +9,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from segjax.dependence import indexing
-from segjax.dependence.support import Parts, Value, compress, everything, keep, union, window
+from segjax.dependence.support import (
+    Parts,
+    Value,
+    anywhere,
+    compress,
+    everything,
+    keep,
+    union,
+    window,
+)
 from segjax.errors import InputError
 
 Rule = Callable[[dict, list[Value], list[tuple[int, ...]]], list[Parts]]
@@ -216,7 +225,7 @@ def _reverse(s, params, shape, out):
 def _reduce(params, inputs, shapes):
     axes = tuple(params.get("axes", params.get("dimensions", ())))
     whole = [x for x in inputs if len(x.shape) > len(shapes[0]) or not axes]
-    return [tuple(s.any(axes) for x in whole for s in x.parts)] * len(shapes)
+    return [tuple(anywhere(s, axes) for x in whole for s in x.parts)] * len(shapes)
 
 
 def _squeeze(s, params, shape, out):
@@ -232,12 +241,12 @@ def _cumulative(s, params, shape, out):
 
 def _sort(params, inputs, shapes):
     axis = params["dimension"]
-    return [tuple(s.any(axis, keepdims=True) for x in inputs for s in x.parts)] * len(shapes)
+    return [tuple(anywhere(s, axis, keepdims=True) for x in inputs for s in x.parts)] * len(shapes)
 
 
 def _top_k(params, inputs, shapes):
     axis = params.get("axis", -1) % len(inputs[0].shape)
-    return [tuple(s.any(axis, keepdims=True) for s in inputs[0].parts)] * len(shapes)
+    return [tuple(anywhere(s, axis, keepdims=True) for s in inputs[0].parts)] * len(shapes)
 
 
 def words(text: str) -> frozenset[str]:

@@ -8,7 +8,7 @@ attention are [1, N, 1, n] and [1, 1, N, n]. Every rule acts on each part by its
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,8 @@ def table(parts: Parts, shape: Sequence[int], axis: int | None, n: int) -> np.nd
     """bool [positions along `axis`, n]: the union over the other axes."""
     support = np.zeros((1 if axis is None else shape[axis], n), bool)
     for part in parts:
-        support |= part.any(tuple(d for d in range(len(shape)) if d != axis)).reshape(-1, n)
+        others = tuple(d for d in range(len(shape)) if d != axis)
+        support |= anywhere(part, others).reshape(-1, n)
     return support
 
 
@@ -52,15 +53,22 @@ def union(parts: Sequence[np.ndarray]) -> Parts:
     return tuple(kept)
 
 
+def anywhere(s: np.ndarray, axes: int | tuple[int, ...], keepdims: bool = False) -> np.ndarray:
+    """Whether any is true along the axes; an array, whatever its shape."""
+    return np.asarray(np.any(s, axis=axes, keepdims=keepdims))
+
+
 def everything(value: Value, ndim: int) -> Parts:
     """All that any of the value depends on, at every position of an array of `ndim` axes."""
-    return tuple(p.any(tuple(range(p.ndim - 1))).reshape([1] * ndim + [-1]) for p in value.parts)
+    return tuple(
+        anywhere(s, tuple(range(s.ndim - 1))).reshape([1] * ndim + [-1]) for s in value.parts
+    )
 
 
 def keep(mask: np.ndarray, part: np.ndarray) -> np.ndarray:
     """The part where a mask of the array's shape is true, as far as the part tells apart."""
     same = tuple(d for d in range(mask.ndim) if part.shape[d] == 1)
-    return part & mask.any(same, keepdims=True)[..., None]
+    return part & anywhere(mask, same, keepdims=True)[..., None]
 
 
 def compress(part: np.ndarray) -> np.ndarray:
@@ -72,7 +80,18 @@ def compress(part: np.ndarray) -> np.ndarray:
     return part
 
 
-def window(s, axis, n, out, *, taps=(0,), stride=1, low=0, base=1, dilation=1):
+def window(
+    s: np.ndarray,
+    axis: int,
+    n: int,
+    out: int,
+    *,
+    taps: Any = (0,),
+    stride=1,
+    low=0,
+    base=1,
+    dilation=1,
+) -> np.ndarray:
     """The union over a window: output o reads the padded, dilated input at o * stride + taps.
 
     `n` and `out` are the array's lengths before and after; `low` is the padding before, `base` the

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from segjax.backbones.vgg import VGG, vgg16_bn
 from segjax.errors import InputError
+from segjax.nn.initializers import normal
 from segjax.nn.layers import BatchNorm, Conv
 from segjax.nn.upsample import MaxUnpool, TransposedConv
 
@@ -43,7 +44,7 @@ class DeconvNet(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         chex.assert_rank(image, 4)
-        gaussian = nn.initializers.normal(0.01)
+        gaussian = normal(0.01)
 
         def norm_relu(name: str, x: jax.Array) -> jax.Array:
             return nn.relu(self.norm(dtype=self.dtype, name=name)(x, train=train))

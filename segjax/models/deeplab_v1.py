@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from segjax.backbones.vgg import vgg16
+from segjax.nn.initializers import normal
 from segjax.nn.layers import Conv
 from segjax.nn.upsample import Bilinear
 from segjax.ops.pooling import avg_pool
@@ -54,7 +55,7 @@ class DeepLabV1(nn.Module):
                 name=name,
             )
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(conv(x)))
-        gaussian = nn.initializers.normal(0.01)
+        gaussian = normal(0.01)
         head = Conv(self.num_classes, (1, 1), kernel_init=gaussian, dtype=self.dtype, name="fc8")
         x = head(x).astype(jnp.float32)
         up = self.upsample(features=self.num_classes, factor=8, dtype=jnp.float32, name="up")

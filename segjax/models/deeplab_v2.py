@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from segjax.backbones.resnet import resnet101
 from segjax.backbones.vgg import vgg16
+from segjax.nn.initializers import normal
 from segjax.nn.layers import BatchNorm, Conv
 from segjax.nn.upsample import Bilinear
 from segjax.ops.resize import bilinear
@@ -68,7 +69,7 @@ class SummedClassifiers(nn.Module):
         return functools.reduce(jnp.add, branches)
 
 
-_GAUSSIAN = nn.initializers.normal(0.01)
+_GAUSSIAN = normal(0.01)
 
 
 class DeepLabV2(nn.Module):

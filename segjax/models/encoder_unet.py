@@ -16,6 +16,7 @@ from segjax.backbones.efficientnet import TFNorm, efficientnet_b0, efficientnet_
 from segjax.backbones.mobilenet_v2 import MobileNetV2
 from segjax.backbones.resnet import resnet18, resnet34, resnet50, resnet101
 from segjax.backbones.vgg import vgg16, vgg16_bn
+from segjax.nn.initializers import xavier_uniform
 from segjax.nn.layers import BatchNorm, Conv, ConvNorm
 from segjax.nn.sizes import check_multiple, round_up
 from segjax.nn.upsample import Nearest
@@ -64,7 +65,7 @@ class EncoderUNet(nn.Module):
         head = Conv(
             self.num_classes,
             (3, 3),
-            kernel_init=nn.initializers.xavier_uniform(),
+            kernel_init=xavier_uniform,
             dtype=self.dtype,
             name="head",
         )

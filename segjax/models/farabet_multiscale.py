@@ -47,7 +47,7 @@ class FarabetMultiscale(nn.Module):
     RGB images [B, H, W, 3], in any units -> {'logits': float32 [B, H, W, num_classes]}; H and W are
     multiples of 16, or InputError. The image becomes YUV, three octaves of a Laplacian
     pyramid, and each of their channels has its local mean and contrast removed (windows of 15). One
-    network of three 7x7 convolutions, tanh and 2x2 max-pooling behind the first two, sees each
+    network of three 7x7 convolutions and tanh, 2x2 max-pooling behind the first two, sees each
     octave (46 pixels of it); the coarser features are upsampled to the finest and concatenated, and
     classified by a layer of `hidden` units and a linear one, or by the linear one alone (None).
 
@@ -83,7 +83,7 @@ class FarabetMultiscale(nn.Module):
             x = pyramid.local_contrast_normalization(octave, 15)
             x = max_pool(nn.tanh(stage1(x)), (2, 2))
             x = max_pool(nn.tanh(stage2(x)), (2, 2))
-            features.append(stage3(x))  # 1/4 of the octave
+            features.append(nn.tanh(stage3(x)))  # 1/4 of the octave
         size = features[0].shape[1:3]
         for i, x in enumerate(features[1:], 1):
             up = self.upsample(features=third, factor=2**i, dtype=self.dtype, name=f"up{i}")

@@ -21,8 +21,8 @@ class HED(nn.Module):
     deconvolutions return; here the sides are resized, which differs near the border.
     """
 
+    num_classes: int
     backbone: nn.Module
-    num_classes: int = 1
     upsample: Callable[..., nn.Module] = Bilinear
     dtype: Any = None
 

@@ -4,7 +4,6 @@ arXiv:1904.04514; also Wang et al. 2019, arXiv:1908.07919, section 3.3.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from segjax.backbones import hrnet
-from segjax.nn.initializers import he_normal
+from segjax.nn.initializers import normal
 from segjax.nn.layers import BatchNorm, Conv
 from segjax.nn.upsample import Bilinear
 from segjax.ops import resize
@@ -30,11 +29,6 @@ def concatenate_maps(
         up = upsample(features=x.shape[-1], factor=2 ** (level - 2), dtype=dtype, name=f"up{level}")
         columns.append(up(x, size=size))
     return jnp.concatenate(columns, axis=-1)
-
-
-def normal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """N(0, 0.001), what the authors' code starts convolutions with."""
-    return 0.001 / math.sqrt(2 / math.prod(shape[:-1])) * he_normal(key, shape, dtype)
 
 
 class HRNetV2(nn.Module):
@@ -61,7 +55,9 @@ class HRNetV2(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        conv = functools.partial(Conv, kernel_size=(1, 1), kernel_init=normal, dtype=self.dtype)
+        conv = functools.partial(
+            Conv, kernel_size=(1, 1), kernel_init=normal(0.001), dtype=self.dtype
+        )
         maps = self.backbone(image, train=train)
         x = concatenate_maps(maps, self.upsample, self.dtype)  # 1/4
         x = conv(x.shape[-1], name="last_layer_conv")(x)

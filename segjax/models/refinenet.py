@@ -5,7 +5,6 @@ units and makes the other 3x3 convolutions 1x1.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from segjax.backbones.resnet import resnet50, resnet101, resnet152
-from segjax.nn.initializers import he_normal
+from segjax.nn.initializers import normal
 from segjax.nn.layers import Conv
 from segjax.nn.upsample import Bilinear
 from segjax.ops import resize
@@ -39,13 +38,14 @@ class ChainedResidualPooling(nn.Module):
 
     kernel_size: int
     order: Literal["pool-conv", "conv-pool"]
+    length: int = 4
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         pool = functools.partial(max_pool, window=(5, 5), stride=(1, 1), padding=((2, 2), (2, 2)))
         x = y = nn.relu(x)
-        for i in range(1, 5):
+        for i in range(1, self.length + 1):
             conv = _conv(x.shape[-1], self.kernel_size, f"conv{i}", dtype=self.dtype)
             y = conv(pool(y)) if self.order == "pool-conv" else pool(conv(y))
             x = x + y
@@ -62,6 +62,7 @@ class Refine(nn.Module):
     kernel_size: int
     units: tuple[int, int]
     pooling: Literal["pool-conv", "conv-pool"]
+    pools: int
     upsample: Callable[..., nn.Module]
     dtype: Any = None
 
@@ -74,7 +75,10 @@ class Refine(nn.Module):
         if deeper is not None:
             up = self.upsample(features=self.features, factor=2, dtype=self.dtype, name="up")
             x = conv("fuse")(x) + up(conv("fuse_deeper")(deeper), size=x.shape[1:3])
-        x = ChainedResidualPooling(self.kernel_size, self.pooling, self.dtype, name="pool")(x)
+        pool = ChainedResidualPooling(
+            self.kernel_size, self.pooling, self.pools, self.dtype, name="pool"
+        )
+        x = pool(x)
         for i in range(1, self.units[1] + 1):
             x = ResidualConvUnit(self.dtype, name=f"output{i}")(x)
         return x
@@ -100,6 +104,7 @@ class RefineNet(nn.Module):
     kernel_size: Literal[1, 3] = 3
     units: tuple[int, int] = (2, 3)  # residual units before the fusion and at the output
     pooling: Literal["pool-conv", "conv-pool"] = "pool-conv"
+    pools: int = 4
     dropout: float = 0.5
     upsample: Callable[..., nn.Module] = functools.partial(Bilinear, convention="corner-aligned")
     dtype: Any = None  # of the decoder's computation; parameters and logits are float32
@@ -117,6 +122,7 @@ class RefineNet(nn.Module):
                 self.kernel_size,
                 self.units,
                 self.pooling,
+                self.pools,
                 self.upsample,
                 self.dtype,
                 name=f"refine{level}",
@@ -146,18 +152,13 @@ refinenet_lw152 = functools.partial(_light_weight, backbone=resnet152())
 """Light-Weight RefineNet: 27, 46 and 62 million parameters for 21 classes."""
 
 
-def _normal(key, shape, dtype=jnp.float32):
-    """Normal with standard deviation 0.01, as the released code starts its new layers."""
-    return 0.01 * math.sqrt(math.prod(shape[:-1]) / 2) * he_normal(key, shape, dtype)
-
-
 def _conv(features, size, name, *, use_bias=False, dtype=None):
     return Conv(
         features,
         (size, size),
         padding=size // 2,
         use_bias=use_bias,
-        kernel_init=_normal,
+        kernel_init=normal(0.01),  # as the released code starts its new layers
         dtype=dtype,
         name=name,
     )

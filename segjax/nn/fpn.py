@@ -11,13 +11,11 @@ import flax.linen as nn
 import jax
 
 from segjax.errors import InputError
+from segjax.nn.initializers import caffe2_xavier
 from segjax.nn.layers import Conv
 from segjax.nn.upsample import Nearest
 
 Features = Mapping[str, jax.Array]
-
-xavier = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
-"""Caffe2's XavierFill: uniform in +-sqrt(3 / fan_in)."""
 
 
 class FPN(nn.Module):
@@ -65,7 +63,7 @@ class FPN(nn.Module):
             (size, size),
             padding=(size - 1) // 2,
             use_bias=self.norm is None,
-            kernel_init=xavier,
+            kernel_init=caffe2_xavier,
             dtype=self.dtype,
             name=name,
         )(x)
@@ -108,7 +106,7 @@ class PathAggregation(nn.Module):
             (3, 3),
             strides=stride,
             padding=1,
-            kernel_init=xavier,
+            kernel_init=caffe2_xavier,
             dtype=self.dtype,
             name=name,
         )(x)

@@ -12,23 +12,56 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+Initializer = Callable[..., jax.Array]
+
+
+def normal(std: float) -> Initializer:
+    """Normal with mean 0 and standard deviation `std`, whatever the shape."""
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        return _draw(key, shape, dtype, lambda g: g.standard_normal(shape, np.float32), std)
+
+    return init
+
+
+def uniform(bound: float) -> Initializer:
+    """Uniform between -bound and bound, whatever the shape."""
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        return _draw(key, shape, dtype, lambda g: 2 * g.random(shape, np.float32) - 1, bound)
+
+    return init
+
 
 def he_normal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     """Normal with standard deviation sqrt(2 / fan_in), for a kernel [..., in, out].
 
     He et al. 2015, eq. 10; what the U-Net paper asks for.
     """
-    std = np.float32(math.sqrt(2 / math.prod(shape[:-1])))
+    return normal(math.sqrt(2 / math.prod(shape[:-1])))(key, shape, dtype)
 
+
+def he_normal_transposed(stride: int) -> Initializer:
+    """He's initialiser for a transposed convolution, an output of which sees 1 / stride**2 taps."""
+    return lambda key, shape, dtype=jnp.float32: stride * he_normal(key, shape, dtype)
+
+
+def xavier_uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """Uniform within sqrt(6 / (fan_in + fan_out)); Glorot and Bengio 2010, eq. 16."""
+    fan_in, fan_out = math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
+    return uniform(math.sqrt(6 / (fan_in + fan_out)))(key, shape, dtype)
+
+
+def caffe2_xavier(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """Uniform within sqrt(3 / fan_in), which Caffe2, and detectron2 after it, call Xavier's."""
+    return uniform(math.sqrt(3 / math.prod(shape[:-1])))(key, shape, dtype)
+
+
+def _draw(key, shape, dtype, sample, scale):
     def draw(key_data: jax.Array) -> np.ndarray:
-        generator = np.random.Generator(np.random.Philox(np.asarray(key_data).ravel().tolist()))
-        return std * generator.standard_normal(shape, np.float32)
+        seed = np.asarray(key_data).ravel().tolist()
+        return np.float32(scale) * sample(np.random.Generator(np.random.Philox(seed)))
 
     result = jax.ShapeDtypeStruct(shape, jnp.float32)
     data = jax.random.key_data(key)
     return jax.pure_callback(draw, result, data, vmap_method="sequential").astype(dtype)
-
-
-def he_normal_transposed(stride: int) -> Callable[..., jax.Array]:
-    """He's initialiser for a transposed convolution, an output of which sees 1 / stride**2 taps."""
-    return lambda key, shape, dtype=jnp.float32: stride * he_normal(key, shape, dtype)

@@ -14,11 +14,11 @@ from segjax.errors import choose
 from segjax.losses.cross_entropy import cross_entropy
 from segjax.metrics import Metric, figures_of
 from segjax.tasks.fit import (
-    coarse,
     Model,
     centre,
     check_size,
     check_whole,
+    coarse,
     crop_or_fill,
     fit_to,
     init_variables,

@@ -155,7 +155,7 @@ UNET_MILESIAL = KeyMap(
         ("/norm2$", "/double_conv.4"),
         ("^head$", "outc.conv"),
     ),
-    transposed=r"/up\d/kernel$",
+    transposed=r"\bup\d/kernel$",
     unused="num_batches_tracked$",
 )
 """github.com/milesial/Pytorch-UNet: `unet.UNet` with padding='same' and norm, or bilinear."""
@@ -212,7 +212,7 @@ UNET3D = KeyMap(
         (r"^up(\d)$", r"up/\1"),
         (r"/norm(\d)$", r"/bn\1"),
     ),
-    transposed=r"/up\d/kernel$",
+    transposed=r"\bup\d/kernel$",
     unused="num_batches_tracked$",
 )
 """3D U-Net in torch as `tests/golden/unet3d.py` writes it; the authors' own files are Caffe's."""

@@ -99,7 +99,9 @@ def fill(
             continue
         tensor = np.asarray(tensors[name])
         if keymap.layout == "torch":
-            tensor = to_ours(tensor, shape, bool(re.search(keymap.transposed or "$^", path.partition("/")[2])))
+            tensor = to_ours(
+                tensor, shape, bool(re.search(keymap.transposed or "$^", path.partition("/")[2]))
+            )
         if tensor.shape == shape:
             filled[path] = np.ascontiguousarray(tensor, dtype=leaf.dtype)
         elif is_other_classes(tensor.shape, shape, num_classes):

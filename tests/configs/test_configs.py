@@ -22,6 +22,7 @@ SMALL = {
     "unet_camvid": {"width": 2, "scale": 0.1, "batch_size": 2},
     "unet_folder": {"width": 2, "crop": (32, 48), "eval_size": (32, 48), "batch_size": 2},
     "unet_paper": {},
+    "unet3d": {"model.width": 2, "volume": (24, 24, 32), "crop": (8, 16, 16)},
     "colourisation": {"width": 2, "side": 36, "crop": (32, 48), "batch_size": 2}
     | {"eval_size": (32, 48)},
     "inpainting": {"width": 2, "crop": (32, 48), "eval_size": (48, 48), "batch_size": 2},
@@ -106,8 +107,9 @@ def files(tmp_path_factory) -> dict[str, dict[str, str]]:
     make_folder(root / "folder")
     make_photographs(root / "photographs")
     isbi = {"manual_dir": str(root / "isbi")}
-    return dict.fromkeys(ZOO, {"manual_dir": str(root / "camvid")}) | {
+    return {name: {"manual_dir": str(root / "camvid")} for name in ZOO} | {
         "unet": {},
+        "unet3d": {},
         "unet_isbi": isbi,
         "unet_paper": isbi,
         "unet_camvid": {"manual_dir": str(root / "camvid")},
@@ -126,7 +128,7 @@ def test_config(name, files):
     module, config = cli.load_config(f"configs/{name}.py", {**SMALL[name], **files[name]})
     assert "python -m segjax.main --config=configs/" in (module.__doc__ or "")
     experiment = module.build(config)
-    assert experiment.card.keys() == {"class_names", "palette", "channels"}
+    assert experiment.card.keys() >= {"class_names", "palette", "channels"}
     mesh = parallel.data_mesh(1)
     batches = experiment.train(0)
     batch = next(batches)

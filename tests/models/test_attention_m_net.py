@@ -11,7 +11,7 @@ from segjax.weights.keymap import KeyMap
 
 
 def test_equals_torch():
-    keymap = KeyMap(transposed=r"/up\d/|phi_up/", unused="num_batches_tracked")
+    keymap = KeyMap(transposed=r"\bup\d/|phi_up/", unused="num_batches_tracked")
     outputs = {"logits": "final", "pred1": "pred1", "pred2": "pred2", "pred3": "pred3"}
     check("attention_m_net_torch", AttentionMNet(2, width=2), keymap, outputs)
 

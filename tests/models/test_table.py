@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from models.tiny import TINY
 
-from segjax.models.table import BACKBONES, MODELS
+from segjax.backbones.table import BACKBONES
+from segjax.models.table import MODELS
 from segjax.nn.upsample import UPSAMPLERS
 
 ROOT = Path(__file__).parent.parent.parent / "segjax"

@@ -101,7 +101,7 @@ TINY = {
         ALL,
     ),
     "hed": Tiny(
-        lambda **kw: hed.HED(VGG((1, 1, 1, 1, 1), (4, 4, 4, 4, 4)), 3, **kw),
+        lambda **kw: hed.HED(3, VGG((1, 1, 1, 1, 1), (4, 4, 4, 4, 4)), **kw),
         (32, 48, 3),
         UNPAIRED,
     ),
@@ -155,9 +155,7 @@ TINY = {
     "fcn_resnet50": Tiny(
         lambda **kw: fcn_resnet.FCNResNet(3, _dilated(), **kw), (16, 24, 3), UNPAIRED
     ),
-    "fcn_resnet101": Tiny(
-        lambda **kw: fcn_resnet.FCNResNet(3, _dilated(), **kw), (16, 24, 3), ()
-    ),
+    "fcn_resnet101": Tiny(lambda **kw: fcn_resnet.FCNResNet(3, _dilated(), **kw), (16, 24, 3), ()),
     "deeplab_v2": Tiny(
         lambda **kw: deeplab_v2.DeepLabV2(
             3, _dilated(), functools.partial(deeplab_v2.SummedASPP, rates=(1, 2)), (1, 0.5), **kw
@@ -306,10 +304,10 @@ TINY = {
     **{
         name: Tiny(
             lambda **kw: refinenet.RefineNet(
-                3, ResNet((1, 1, 1, 1), width=2, stem=(2,)), features=4, units=(1, 1), **kw
+                3, ResNet((1, 1, 1, 1), width=2, stem=(2,)), features=4, units=(1, 1), pools=1, **kw
             ),
             (32, 64, 3),
-            UNPAIRED,
+            UNPAIRED if name == "refinenet50" else (),
         )
         for name in ("refinenet50", "refinenet101", "refinenet152")
     },

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segjax.nn.initializers import he_normal, he_normal_transposed
+from segjax.nn.initializers import (
+    caffe2_xavier,
+    he_normal,
+    he_normal_transposed,
+    normal,
+    uniform,
+    xavier_uniform,
+)
 from segjax.ops.convolution import conv_transpose
 
 KEY = jax.random.key(3)
@@ -16,6 +23,24 @@ def test_variance_is_two_over_the_fan_in():
     assert kernel.dtype == np.float32
     assert kernel.std() == pytest.approx(np.sqrt(2 / (3 * 5 * 40)), rel=0.01)
     assert kernel.mean() == pytest.approx(0, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("init", "bound"),
+    [
+        (uniform(0.3), 0.3),
+        (xavier_uniform, np.sqrt(6 / (15 * 40 + 15 * 64))),  # Glorot and Bengio 2010, eq. 16
+        (caffe2_xavier, np.sqrt(3 / (15 * 40))),
+    ],
+)
+def test_uniform_within_its_bound(init, bound):
+    kernel = np.asarray(init(KEY, (3, 5, 40, 64)))
+    assert np.abs(kernel).max() <= bound * (1 + 1e-6)
+    assert kernel.std() == pytest.approx(bound / np.sqrt(3), rel=0.01)
+
+
+def test_normal_has_its_standard_deviation():
+    assert np.asarray(normal(0.01)(KEY, (3, 5, 40, 64))).std() == pytest.approx(0.01, rel=0.01)
 
 
 @pytest.mark.parametrize("k", [2, 4])
