@@ -2,7 +2,13 @@
 
     python -m segjax.main --config=configs/unet3d.py --workdir=runs/unet3d
 
-Everything is generated, nothing is downloaded.
+Everything is generated, nothing is downloaded: a tenth of the voxels of 12 volumes is labelled, the
+4 of validation are labelled throughout. Ours, one seed: mIoU 0.858, IoU of cells 0.817, in 6.5
+minutes while another program took one of two cores. Every tile is normalised by its own statistics,
+as the paper does. The paper's network, on volumes large enough for its tiles (for an accelerator;
+not trained here) has `--config.model.width=32 --config.model.depth=3 --config.model.padding=valid`,
+`--config.crop='(116, 132, 132)'` and `--config.volume='(132, 148, 148)'`. Its deformations,
+rotations and lighter weight of the background are left out.
 """
 
 from typing import Any

@@ -130,7 +130,8 @@ def picture(rng: np.random.Generator, instances: np.ndarray, seam: np.ndarray) -
     dots = 5 * ndimage.gaussian_filter(sown * rng.uniform(0.2, 1.0, size), 0.8)
 
     # Membranes: bright against the medium, fainter and broken where two cells touch.
-    edge = (ndimage.minimum_filter(instances, 3) == 0) & inside & ~ndimage.binary_dilation(seam)
+    edge = (ndimage.minimum_filter(instances, 3) == 0) & inside
+    edge &= np.logical_not(ndimage.binary_dilation(seam))
     beat = 1 + 0.35 * smooth_noise(rng, size, 3.0)
     fade = np.clip(0.7 + 0.4 * smooth_noise(rng, size, 3.0), 0.1, 1.3)
     membrane = rng.uniform(0.22, 0.32) * edge * beat + rng.uniform(0.12, 0.18) * seam * fade

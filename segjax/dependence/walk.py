@@ -119,9 +119,8 @@ def _joined(values: Sequence[Value], choice: Value) -> Value:
 
 def _scan(params: dict, inputs: list[Value]) -> list[Value]:
     """Step by step."""
-    first = params["num_consts"] + params["num_carry"]
-    consts, carry, xs = inputs[: params["num_consts"]], inputs[params["num_consts"] : first], []
-    xs = inputs[first:]
+    first, second = params["num_consts"], params["num_consts"] + params["num_carry"]
+    consts, carry, xs = inputs[:first], inputs[first:second], inputs[second:]
     steps, length = {}, params["length"]
     for i in reversed(range(length)) if params["reverse"] else range(length):
         out = _walk(params["jaxpr"], [*consts, *carry, *(_item(x, i) for x in xs)])

@@ -22,7 +22,7 @@ SMALL = {
     "unet_camvid": {"width": 2, "scale": 0.1, "batch_size": 2},
     "unet_folder": {"width": 2, "crop": (32, 48), "eval_size": (32, 48), "batch_size": 2},
     "unet_paper": {},
-    "unet3d": {"model.width": 2, "volume": (24, 24, 32), "crop": (8, 16, 16)},
+    "unet3d": {"model.width": 2, "model.depth": 1, "volume": (24, 24, 32), "crop": (8, 16, 16)},
     "colourisation": {"width": 2, "side": 36, "crop": (32, 48), "batch_size": 2}
     | {"eval_size": (32, 48)},
     "inpainting": {"width": 2, "crop": (32, 48), "eval_size": (48, 48), "batch_size": 2},

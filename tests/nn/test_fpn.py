@@ -11,7 +11,8 @@ from parity import check
 
 from segjax.backbones.resnet import BasicBlock, ResNet
 from segjax.errors import InputError
-from segjax.nn.fpn import FPN, PathAggregation, Select, xavier
+from segjax.nn.fpn import FPN, PathAggregation, Select
+from segjax.nn.initializers import caffe2_xavier
 from segjax.nn.layers import BatchNorm
 from segjax.nn.upsample import MaxUnpool
 from segjax.weights import torchvision
@@ -133,7 +134,7 @@ def test_a_norm_replaces_the_biases():
 
 
 def test_initial_kernels_are_caffe2s():
-    kernel = np.asarray(xavier(jax.random.key(0), (3, 3, 20, 30)))
+    kernel = np.asarray(caffe2_xavier(jax.random.key(0), (3, 3, 20, 30)))
     bound = np.sqrt(3 / 180)
     assert 0.98 * bound < np.abs(kernel).max() <= bound
     np.testing.assert_allclose(kernel.std(), bound / np.sqrt(3), rtol=0.03)

@@ -1,0 +1,107 @@
+"""What the configs of the zoo share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from segjax import cli, recipe
+from segjax.errors import InputError
+from segjax.nn.layers import BatchNorm, FrozenBatchNorm
+from segjax.nn.upsample import SubPixel
+
+PARAMS = {
+    "backbone": {"conv": {"kernel": jnp.full((1, 1, 2, 2), 0.5), "bias": jnp.ones(2)}},
+    "head": {"kernel": jnp.full((1, 1, 2, 2), 0.5), "bias": jnp.ones(2)},
+}
+
+
+def config_with(**values):
+    config = recipe.get_config(width=4)
+    for name, value in values.items():
+        config[name] = value
+    return config
+
+
+def moved(config, steps=3):
+    """How far each leaf goes in a few steps of a constant gradient."""
+    tx, params = recipe.optimizer(config), PARAMS
+    state = tx.init(params)
+    for _ in range(steps):
+        grads = jax.tree.map(jnp.ones_like, params)
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return jax.tree.map(lambda a, b: float(np.abs(a - b).max()), params, PARAMS), state
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_backbone_learns_at_its_share_of_the_rate(optimizer):
+    one, _ = moved(config_with(optimizer=optimizer, weight_decay=0.0))
+    tenth, _ = moved(config_with(optimizer=optimizer, weight_decay=0.0, backbone_rate=0.1))
+    assert tenth["head"] == pytest.approx(one["head"], rel=1e-5)
+    ratio = tenth["backbone"]["conv"]["bias"] / one["backbone"]["conv"]["bias"]
+    assert ratio == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_frozen_backbone_neither_moves_nor_decays_nor_has_state():
+    change, state = moved(config_with(backbone_rate=0.0, weight_decay=0.1))
+    assert not any(jax.tree.leaves(change["backbone"]))
+    assert all(x > 0 for x in jax.tree.leaves(change["head"]))
+    sizes = [x.size for x in jax.tree.leaves(state)]
+    assert sum(sizes) < 2 * sum(x.size for x in jax.tree.leaves(PARAMS["head"])) + 5
+
+
+def test_a_frozen_backbone_keeps_its_statistics():
+    assert recipe.backbone_options(config_with(backbone_rate=0.0))["norm"] is FrozenBatchNorm
+    assert recipe.backbone_options(config_with())["norm"] is BatchNorm
+
+
+def test_options():
+    config = config_with(dtype="bfloat16")
+    assert recipe.options(config) == {"dtype": jnp.bfloat16}  # the paper's upsampler
+    config.model.upsample = "sub_pixel"
+    assert recipe.options(config)["upsample"] is SubPixel
+    config.model.upsample = "transpose"
+    with pytest.raises(InputError, match="config.model.upsample is 'transpose'; the choices are"):
+        recipe.options(config)
+
+
+def test_unknown_names_list_the_choices():
+    with pytest.raises(InputError, match="config.dataset is 'voc'; the choices are camvid, cells"):
+        recipe.sources(config_with(dataset="voc"))
+    with pytest.raises(InputError, match="config.optimizer is 'adam'; the choices are adamw, sgd"):
+        recipe.optimizer(config_with(optimizer="adam"))
+    with pytest.raises(InputError, match="Say where your images are: --config.root=FOLDER"):
+        recipe.sources(config_with(dataset="folder"))
+
+
+@pytest.mark.parametrize(("scale", "size"), [(0.5, (15, 20)), (1.0, (30, 41)), (2.0, (60, 82))])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_records_are_resized_together(scale, size, channels):
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 255, (30, 41, channels), np.uint8)
+    label = np.repeat(np.repeat(generator.integers(0, 9, (6, 8)), 5, 0), 6, 1)[:30, :41]
+    label = np.pad(label, ((0, 0), (0, 41 - label.shape[1]))).astype(np.uint8)
+    small = recipe.resized({"image": image, "label": label, "name": "a"}, scale)
+    assert small["image"].shape == (*size, channels)
+    assert small["label"].shape == size
+    assert small["name"] == "a"
+    assert {*np.unique(small["label"])} <= {*np.unique(label)}  # classes are not averaged
+    assert small["image"].mean() == pytest.approx(image.mean(), abs=2)
+
+
+@pytest.mark.parametrize("dataset", ["camvid", "cells"])
+def test_a_zoo_config_takes_any_data_set(dataset):
+    module, config = cli.load_config("configs/segnet.py", {"dataset": dataset, "model.width": 2})
+    channels = {"camvid": 3, "cells": 1}[dataset]
+    card = {"class_names": ["a", "b"], "palette": [[0, 0, 0], [9, 9, 9]], "channels": channels}
+    task = module.task(config, card)
+    size = {"camvid": (180, 240), "cells": (128, 128)}[dataset]
+    record = {
+        "image": np.zeros((360, 480, channels) if channels == 3 else (128, 128, 1), np.uint8),
+        "label": np.zeros((360, 480) if channels == 3 else (128, 128), np.uint8),
+    }
+    example = task.preprocess(record, np.random.default_rng(0), True)
+    assert example["image"].shape == (*size, channels)
+    assert example["label"].shape == size
