@@ -8,7 +8,7 @@ needs a look. A folder of the user's own files is checked file by file when it i
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ class Report(NamedTuple):
     Attributes:
       class_names: one name a class.
       examples: number of records.
-      sizes: (height, width) -> number of images.
+      sizes: (height, width), or (depth, height, width) -> number of images.
       kinds: (dtype name, channels) -> number of images.
       pixels: int64 [C], pixels of each class.
       images: int64 [C], images that hold the class.
@@ -38,7 +38,7 @@ class Report(NamedTuple):
 
     class_names: tuple[str, ...]
     examples: int
-    sizes: Counter[tuple[int, int]]
+    sizes: Counter[tuple[int, ...]]
     kinds: Counter[tuple[str, int]]
     pixels: np.ndarray
     images: np.ndarray
@@ -85,12 +85,12 @@ def check(source: src.Source, num_classes: int | None = None, title: str = "the 
             report.unreadable.append((f"record {i}", f"{type(e).__name__}: {e}"))
             continue
         name, image, label = record["name"], record["image"], record["label"]
-        report.sizes[image.shape[:2]] += 1
+        report.sizes[image.shape[:-1]] += 1
         report.kinds[image.dtype.name, image.shape[-1]] += 1
         for key in ("label", "instances"):
-            if key in record and record[key].shape != image.shape[:2]:
-                (h, w), (ih, iw) = record[key].shape, image.shape[:2]
-                report.misfits.append((name, f"{key} is {w}x{h} pixels, the image {iw}x{ih}"))
+            if key in record and record[key].shape != image.shape[:-1]:
+                found, wanted = written(record[key].shape), written(image.shape[:-1])
+                report.misfits.append((name, f"{key} is {found} pixels, the image {wanted}"))
         digest = hashlib.sha256(str((image.shape, image.dtype)).encode() + image.tobytes())
         report.contents.setdefault(digest.hexdigest(), []).append(name)
         values, counts = np.unique(label, return_counts=True)
@@ -104,6 +104,11 @@ def check(source: src.Source, num_classes: int | None = None, title: str = "the 
                 pixels, first = report.outside.get(value, (0, name))
                 report.outside[value] = (pixels + count, first)
     return report._replace(ignored=ignored)
+
+
+def written(size: Sequence[int]) -> str:
+    """'640x480' of a height of 480 and a width of 640; the depth of a volume comes last."""
+    return "x".join(map(str, reversed(size)))
 
 
 def duplicates(reports: Mapping[str, Report]) -> list[str]:
@@ -144,8 +149,8 @@ def print_report(reports: Mapping[str, Report], console: Console | None = None) 
     table = Table("split", "examples", "sizes (HxW)", "images", "ignored", title="Splits")
     for split, r in reports.items():
         sizes = [
-            f"{h}x{w}" + (f" ({k})" if len(r.sizes) > 1 else "")
-            for (h, w), k in r.sizes.most_common(3)
+            "x".join(map(str, size)) + (f" ({k})" if len(r.sizes) > 1 else "")
+            for size, k in r.sizes.most_common(3)
         ]
         kinds = [f"{dtype} x {c}" for dtype, c in r.kinds]
         ignored = f"{r.ignored / max(r.total, 1):.2%}"
