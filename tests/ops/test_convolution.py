@@ -16,6 +16,7 @@ from segjax.ops import convolution
 from segjax.ops.convolution import NHWC, conv_general_dilated, conv_transpose
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "conv_transpose.npz")
+GOLDEN_CONV = np.load(Path(__file__).parents[1] / "golden" / "convolution.npz")
 
 
 @pytest.fixture
@@ -259,6 +260,32 @@ def test_conv_transpose_equals_torch(i):
     close(ours, y)
     for gradient, expected in zip(jax.jit(vjp)(cotangent), (dx, dkernel), strict=True):
         close(gradient, expected)
+
+
+@pytest.mark.parametrize("i", range(11))
+def test_convolution_equals_torch(i):
+    stride, padding, dilation, (groups, _) = GOLDEN_CONV[f"options{i}"].tolist()
+    names = ("x", "kernel", "y", "cotangent", "dx", "dkernel")
+    x, kernel, y, cotangent, dx, dkernel = (GOLDEN_CONV[f"{name}{i}"] for name in names)
+
+    def function(x, kernel):
+        return conv_general_dilated(
+            x,
+            kernel,
+            stride,
+            [(p, p) for p in padding],
+            rhs_dilation=dilation,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+
+    @jax.jit
+    def run(x, kernel, cotangent):
+        out, vjp = jax.vjp(function, x, kernel)
+        return out, *vjp(cotangent)
+
+    for ours, theirs in zip(run(x, kernel, cotangent), (y, dx, dkernel), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
 
 
 @pytest.mark.usefixtures("slow")
