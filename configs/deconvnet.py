@@ -19,10 +19,7 @@ from segjax.models.deconvnet import DeconvNet
 
 
 def get_config() -> ConfigDict:
-    config = recipe.get_config(width=64, hidden=4096)
-    config.crop = (224, 224)
-    config.eval_size = (224, 256)
-    return config
+    return recipe.get_config(width=64, hidden=4096)
 
 
 def model(config: Any, card: dict) -> DeconvNet:

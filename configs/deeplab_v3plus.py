@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
 def model(config: Any, card: dict) -> DeepLabV3Plus:
     resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
     width, output_stride = config.model.width, config.model.output_stride
+    rates = choose(RATES, output_stride, "config.model.output_stride")
     backbone = resnet(
         width=width,
         stem=(width,),
@@ -41,7 +42,7 @@ def model(config: Any, card: dict) -> DeepLabV3Plus:
         **recipe.backbone_options(config),
     )
     features = 4 * width  # 256 in the paper
-    aspp = functools.partial(ASPP, rates=RATES[output_stride])
+    aspp = functools.partial(ASPP, rates=rates)
     return DeepLabV3Plus(
         len(card["class_names"]),
         backbone,

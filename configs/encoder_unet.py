@@ -10,15 +10,20 @@ config.model.backbone is one of those below; config.model.width scales the decod
 blocks have 16, 8, 4, 2 and 1 times that many channels.
 """
 
+import functools
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from segjax import recipe
+from segjax.backbones.efficientnet import efficientnet_b0, efficientnet_b4
 from segjax.core import Experiment, Task
 from segjax.errors import choose
 from segjax.models import encoder_unet
+from segjax.models.encoder_unet import EncoderUNet
 
+# EfficientNets come in two paddings: segmentation-models' and timm's `tf_` weights want the first
+# two, torchvision's the next two.
 NETWORKS = {
     "resnet18": encoder_unet.unet_resnet18,
     "resnet34": encoder_unet.unet_resnet34,
@@ -26,6 +31,8 @@ NETWORKS = {
     "resnet101": encoder_unet.unet_resnet101,
     "efficientnet_b0": encoder_unet.unet_efficientnet_b0,
     "efficientnet_b4": encoder_unet.unet_efficientnet_b4,
+    "efficientnet_b0_torchvision": functools.partial(EncoderUNet, backbone=efficientnet_b0()),
+    "efficientnet_b4_torchvision": functools.partial(EncoderUNet, backbone=efficientnet_b4()),
     "mobilenet_v2": encoder_unet.unet_mobilenet_v2,
     "vgg16": encoder_unet.unet_vgg16,
     "vgg16_bn": encoder_unet.unet_vgg16_bn,
@@ -36,13 +43,11 @@ def get_config() -> ConfigDict:
     return recipe.get_config(backbone="resnet34", width=16)
 
 
-def model(config: Any, card: dict) -> encoder_unet.EncoderUNet:
+def model(config: Any, card: dict) -> EncoderUNet:
     network = choose(NETWORKS, config.model.backbone, "config.model.backbone")
-    options = recipe.options(config)
     widths = tuple(config.model.width * n for n in (16, 8, 4, 2, 1))
-    net = network(len(card["class_names"]), widths=widths, **options)
-    frozen = recipe.backbone_options(config) if config.model.backbone != "vgg16" else {}
-    return net.clone(backbone=net.backbone.clone(**(frozen | {"dtype": options["dtype"]})))
+    net = network(len(card["class_names"]), widths=widths, **recipe.options(config))
+    return net.clone(backbone=recipe.prepared(net.backbone, config))
 
 
 sources, card = recipe.sources, recipe.card

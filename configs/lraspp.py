@@ -21,9 +21,8 @@ def get_config() -> ConfigDict:
 
 
 def model(config: Any, card: dict) -> LRASPP:
-    options = recipe.options(config)
-    net = lraspp(len(card["class_names"]), **options)
-    return net.clone(backbone=net.backbone.clone(dtype=options["dtype"]))
+    net = lraspp(len(card["class_names"]), **recipe.options(config))
+    return net.clone(backbone=recipe.prepared(net.backbone, config))
 
 
 sources, card = recipe.sources, recipe.card

@@ -7,6 +7,9 @@
 config.model.reading is m_net (Fu et al. 2018), attention_m_net (Abraham and Khan 2019) or mimo_unet
 (Cho et al. 2021), which see the image at several scales and are trained at each; or multi_modal,
 which has an encoder for the first channel and one for the others, as for depth beside colour.
+
+All are trained by softmax cross-entropy, on every output of theirs. The papers of the first two
+train on overlapping labels, by the binary cross-entropy and by the focal Tversky loss.
 """
 
 import functools
@@ -16,7 +19,7 @@ from ml_collections import ConfigDict
 
 from segjax import recipe
 from segjax.core import Experiment, Task
-from segjax.errors import choose
+from segjax.errors import InputError, choose
 from segjax.models.attention_m_net import AttentionMNet
 from segjax.models.m_net import MNet
 from segjax.models.mimo_unet import MIMOUNet
@@ -45,6 +48,8 @@ def model(config: Any, card: dict) -> Any:
     network = choose(READINGS, config.model.reading, "config.model.reading")
     options = recipe.options(config)
     if config.model.reading == "multi_modal":
+        if card["channels"] < 2:
+            raise InputError("config.model.reading=multi_modal needs images of several channels.")
         options["modalities"] = (1, card["channels"] - 1)
     return network(len(card["class_names"]), width=config.model.width, **options)
 

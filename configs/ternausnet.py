@@ -33,9 +33,8 @@ def get_config() -> ConfigDict:
 
 def model(config: Any, card: dict) -> ternausnet.TernausNet:
     network = choose(VARIANTS, config.model.variant, "config.model.variant")
-    options = recipe.options(config)
-    net = network(len(card["class_names"]), **options)
-    return net.clone(backbone=net.backbone.clone(dtype=options["dtype"]))
+    net = network(len(card["class_names"]), **recipe.options(config))
+    return net.clone(backbone=recipe.prepared(net.backbone, config))
 
 
 sources, card = recipe.sources, recipe.card

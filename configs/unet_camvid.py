@@ -48,8 +48,12 @@ def sources(config: Any) -> dict[str, Source]:
 
 
 def card(config: Any) -> dict:
-    del config
-    return {"class_names": camvid.CLASS_NAMES, "palette": camvid.PALETTE.tolist(), "channels": 3}
+    return {
+        "class_names": camvid.CLASS_NAMES,
+        "palette": camvid.PALETTE.tolist(),
+        "channels": 3,
+        "scale": config.scale,  # of what the network sees
+    }
 
 
 def model(config: Any, card: dict) -> UNet:

@@ -1,7 +1,7 @@
 """What segjax says when the user's input cannot be used."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -13,8 +13,8 @@ class InputError(ValueError):
     """
 
 
-def choose(table: Mapping[str, T], name: str, what: str) -> T:
+def choose(table: Mapping[Any, T], name: Any, what: str) -> T:
     """table[name]; raises `InputError` with the choices if there is none, for the field `what`."""
     if name not in table:
-        raise InputError(f"{what} is {name!r}; the choices are {', '.join(table)}.")
+        raise InputError(f"{what} is {name!r}; the choices are {', '.join(map(str, table))}.")
     return table[name]

@@ -182,7 +182,8 @@ def model_card(trained: Trained, path: Path, format: str, size: tuple[int, int])
     model = module.model(config, card)
     params = sum(x.size for x in jax.tree.leaves(trained.variables["params"]))
     legal = legal_sides(model, size)
-    mean, std = normalisation(trained)
+    mean, std, order = normalisation(trained)
+    shown = "image" if order == sorted(order) else f"image[..., {order}]"
     channels, names = card["channels"], card["class_names"]
     if format == "stablehlo":
         takes = (
@@ -193,6 +194,8 @@ def model_card(trained: Trained, path: Path, format: str, size: tuple[int, int])
     else:
         takes = f"float32 `[b, H, W, {channels}]`, normalised as below"
         gives = "`logits` by class, as the model of the config returns them"
+    if card.get("scale", 1) != 1:
+        takes += f"; of images at {card['scale']:g} times their size"
     figures = metrics(path, trained.step)
     rows = "\n".join(
         f"| {split} | {name} | {'absent' if x is None else f'{x:.4f}'} |"
@@ -212,7 +215,7 @@ def model_card(trained: Trained, path: Path, format: str, size: tuple[int, int])
         | input | {takes} |
         | output | {gives} |
         | legal sides of the network's input | {legal} |
-        | normalisation | (image - {mean}) / {std} |
+        | normalisation | ({shown} - {mean}) / {std} |
         | classes | {classes} |
 
         ## Figures of the run at this step
@@ -235,6 +238,7 @@ def model_card(trained: Trained, path: Path, format: str, size: tuple[int, int])
         legal=legal,
         mean=mean,
         std=std,
+        shown=shown,
         classes=", ".join(f"{i} {name}" for i, name in enumerate(names)),
         figures=f"| split | figure | value |\n|---|---|---|\n{rows}" if rows else "None.",
         values=values,
@@ -253,22 +257,26 @@ def legal_sides(model: Any, size: tuple[int, int], count: int = 5) -> str:
     return f"{', '.join(map(str, found))}, ..."
 
 
-def normalisation(trained: Trained) -> tuple[Any, Any]:
-    """(mean, std) by channel of what the task makes of images in [0, 1] for the network."""
+def normalisation(trained: Trained) -> tuple[list[float], list[float], list[int]]:
+    """(mean, std, order) of what the task makes of the channels of images in [0, 1]."""
     probe = Probe(len(trained.card["class_names"]))
     module, config = cli.load_config(trained.config_file)
     with config.unlocked():
         config.update(trained.config.to_dict())
     module.model = lambda *_: probe  # a module of our own, just loaded
     task = module.task(config, trained.card)
-    inputs = []
-    for value in (0.0, 1.0):
-        image = jnp.full((1, 1, 1, trained.card["channels"]), value)
+    channels = np.arange(trained.card["channels"])
+
+    def seen(values: np.ndarray) -> np.ndarray:
+        image = jnp.asarray(values, jnp.float32).reshape(1, 1, 1, -1)
         serving(task)({"params": {}}, image)
-        inputs.append(np.asarray(probe.seen, np.float64)[0, 0, 0])
-    std = 1 / (inputs[1] - inputs[0])
-    mean = -inputs[0] * std
-    return np.round(mean, 6).tolist(), np.round(std, 6).tolist()
+        return np.asarray(probe.seen, np.float64)[0, 0, 0]
+
+    black, white = seen(0 * channels), seen(0 * channels + 1)
+    std = 1 / (white - black)
+    mean = -black * std
+    order = np.rint((seen(channels / 8) * std + mean) * 8).astype(int)
+    return np.round(mean, 6).tolist(), np.round(std, 6).tolist(), order.tolist()
 
 
 class Probe:

@@ -92,7 +92,7 @@ def run(
                 failures += 1
                 console.print(f"Skipped: {error}", markup=False)
             for page, suffix in zip(pages, page_suffixes(len(pages)), strict=True):
-                prob = segment(predict, page, card["channels"], tile, margin)
+                prob = segment(predict, page, card["channels"], tile, margin, card.get("scale", 1))
                 write(output, name + suffix, page, prob, colours, probabilities)
             progress.advance(bar)
     print(f"Segmented {len(files) - failures} of {len(files)} files into {output}.")
@@ -105,7 +105,8 @@ def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[
     """(predict, card) of a trained run.
 
     `predict` maps float32 tiles in [0, 1], [n, h, w, C], and the (height, width) wanted of their
-    middle to class probabilities; `card` has class_names, palette and channels.
+    middle to class probabilities; `card` has class_names, palette and channels, and the scale at
+    which the network sees images unless it is 1.
     """
     saved = workdir.read_config(path)
     if not saved["card"]["class_names"]:
@@ -139,19 +140,29 @@ def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[
 
 
 def segment(
-    predict: Callable[..., Any], image: np.ndarray, channels: int, tile: int, margin: int
+    predict: Callable[..., Any],
+    image: np.ndarray,
+    channels: int,
+    tile: int,
+    margin: int,
+    scale: float = 1,
 ) -> np.ndarray:
     """Class probabilities float32 [H, W, K] of a uint8 or uint16 image [H, W, 1 or 3].
 
-    A colour image becomes grey for a network that takes one channel, and the other way round.
+    A colour image becomes grey for a network that takes one channel, and the other way round. The
+    network sees the image at `scale` times its size, as in training; `tile` and `margin` are in
+    pixels of that, and the probabilities are interpolated back.
     """
+    size = image.shape[1::-1]
+    image = images.rescaled(image, scale)
     if image.shape[-1] == 3 and channels == 1:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     elif image.shape[-1] == 1 and channels == 3:
         image = np.repeat(image, 3, axis=-1)
     scaled = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
     side = tile + 2 * margin
-    return overlap_tile(lambda tiles: predict(tiles, (tile, tile)), scaled, side, margin)
+    prob = overlap_tile(lambda tiles: predict(tiles, (tile, tile)), scaled, side, margin)
+    return prob if scale == 1 else cv2.resize(prob, size, interpolation=cv2.INTER_LINEAR)
 
 
 def write(

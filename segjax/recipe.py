@@ -8,6 +8,7 @@ any architecture trains on any of them:
     python -m segjax.main --config=configs/segnet.py --config.dataset=folder --config.root=my_data
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from ml_collections import ConfigDict, config_dict
 
 from segjax import optim, transfer, visualize
 from segjax.core import Example, Experiment, Task
-from segjax.data import augment, camvid, cells, folder, loader
+from segjax.data import augment, camvid, cells, folder, images, loader
 from segjax.data.source import Source
 from segjax.errors import InputError, choose
 from segjax.metrics.confusion import confusion
@@ -26,8 +27,22 @@ from segjax.nn.layers import DTYPES, BatchNorm, FrozenBatchNorm
 from segjax.nn.upsample import UPSAMPLERS
 from segjax.tasks.semantic import semantic
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation of RGB in [0, 1], as ImageNet backbones expect them."""
+
+class Input(NamedTuple):
+    """What a network takes: (image[..., order] - mean) / std of RGB in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    order: tuple[int, int, int] = (0, 1, 2)
+
+
+INPUTS = {
+    "imagenet": Input((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "caffe": Input(  # BGR in [0, 255]
+        (104.00699 / 255, 116.66877 / 255, 122.67892 / 255), (1 / 255,) * 3, (2, 1, 0)
+    ),
+}
+"""Of torchvision, timm and what builds on them; and of networks that came from Caffe."""
 
 
 class Dataset(NamedTuple):
@@ -96,6 +111,7 @@ def get_config(**model: Any) -> ConfigDict:
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps prepared data sets
     config.num_workers = 0  # worker processes; 0: threads
     config.scale = config_dict.placeholder(float)  # of the images; the data set's
+    config.input = "imagenet"  # or caffe, for weights that expect BGR in [0, 255]
     config.crop = config_dict.placeholder(tuple)  # (height, width) in training; the data set's
     config.eval_size = config_dict.placeholder(tuple)  # of the largest image, after scaling
     config.batch_size = 8
@@ -125,8 +141,22 @@ def options(config: Any) -> dict[str, Any]:
 
 def backbone_options(config: Any) -> dict[str, Any]:
     """What every backbone with BatchNorm takes; one that is not trained keeps its statistics."""
-    norm = FrozenBatchNorm if config.backbone_rate == 0 else BatchNorm
+    norm = frozen(BatchNorm) if config.backbone_rate == 0 else BatchNorm
     return {"dtype": choose(DTYPES, config.dtype, "config.dtype"), "norm": norm}
+
+
+def prepared(backbone: Any, config: Any) -> Any:
+    """The same for a backbone that a preset made, whose norm may have constants of its own."""
+    changes: dict[str, Any] = {"dtype": choose(DTYPES, config.dtype, "config.dtype")}
+    if config.backbone_rate == 0 and getattr(backbone, "norm", None) is not None:
+        changes["norm"] = frozen(backbone.norm)
+    return backbone.clone(**changes)
+
+
+def frozen(norm: Callable[..., Any]) -> Callable[..., Any]:
+    """FrozenBatchNorm with the epsilon of a BatchNorm factory."""
+    epsilon = norm(name=None).epsilon
+    return functools.partial(FrozenBatchNorm, epsilon=epsilon)
 
 
 def sources(config: Any) -> dict[str, Source]:
@@ -139,7 +169,9 @@ def card(config: Any) -> dict:
     train = sources(config)["train"]
     names, colours = train.class_names, train.palette
     colours = visualize.palette(len(names)) if colours is None else colours
+    scale = choose(DATASETS, config.dataset, "config.dataset").scale
     return {
+        "scale": scale if config.scale is None else config.scale,  # of what the network sees
         "class_names": list(names),
         "palette": np.asarray(colours).tolist(),
         "channels": train.records[0]["image"].shape[-1],
@@ -150,20 +182,22 @@ def task(config: Any, card: dict, model: Any, auxiliary: Mapping[str, float] | N
     """Segmentation by the model; `auxiliary` weighs the losses of its further outputs."""
     names, rgb = card["class_names"], card["channels"] == 3
     data = choose(DATASETS, config.dataset, "config.dataset")
-    scale = data.scale if config.scale is None else config.scale
+    scale = card["scale"]
     size = tuple(config.crop or (round(n * scale) for n in data.crop))
-    mean, std = IMAGENET if rgb else (0.5, 0.25)
+    expected = choose(INPUTS, config.input, "config.input")
+    options = expected._asdict() if rgb else {"mean": 0.5, "std": 0.25}
     problem = semantic(
         model,
         len(names),
         metrics=[confusion(len(names), names)],
         size=size,
         eval_size=tuple(config.eval_size or (round(n * scale) for n in data.size)),
-        mean=mean,
-        std=std,
         colours=np.asarray(card["palette"], np.uint8),
         auxiliary=auxiliary or {},
+        **options,
     )
+    if config.backbone_rate == 0:
+        problem = transfer.without_gradient(problem, "backbone")
     crop = tuple(model.input_size(n) for n in size)
     distort = augment.compose(augment.warp(scale=(0.75, 1.5), crop=crop), *data.distort)
 
@@ -180,17 +214,10 @@ def task(config: Any, card: dict, model: Any, auxiliary: Mapping[str, float] | N
 
 def resized(record: Mapping[str, Any], scale: float) -> dict[str, Any]:
     """The record with its image and label at `scale` times their size."""
-    if scale == 1:
-        return dict(record)
-    height, width = record["label"].shape
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    image = cv2.resize(record["image"], size, interpolation=shrink)
-    return {
-        **record,
-        "image": image.reshape(*image.shape[:2], record["image"].shape[-1]),
-        "label": cv2.resize(record["label"], size, interpolation=cv2.INTER_NEAREST_EXACT),
-    }
+    image = images.rescaled(record["image"], scale)
+    size = image.shape[1::-1]
+    label = cv2.resize(record["label"], size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return {**record, "image": image, "label": label}
 
 
 def optimizer(config: Any) -> optax.GradientTransformation:

@@ -1,6 +1,6 @@
 """Start from weights that were trained before: by segjax, or by another library.
 
-    python -m segjax.main --config=configs/fcn_resnet50.py --config.init_from=resnet50.pth:backbone
+    python -m segjax.main --config=configs/fcn_resnet.py --config.init_from=resnet50.pth:backbone
     python -m segjax.main --config=configs/fcn16s.py --config.init_from=runs/fcn32s:backbone,fc6,fc7
 
 Before the colon is a checkpoint file, the workdir of a run, or an https:// address with a checksum
@@ -58,6 +58,19 @@ def initialised_from(
         return variables
 
     return task._replace(init=init)
+
+
+def without_gradient(task: Task, part: str) -> Task:
+    """The task without the gradient of a part of its model, which then costs no time."""
+
+    def loss(params: Any, *rest: Any) -> Any:
+        if part not in params:
+            raise InputError(
+                f"The model has no part {part!r} to keep as it is; it has {', '.join(params)}."
+            )
+        return task.loss({**params, part: jax.lax.stop_gradient(params[part])}, *rest)
+
+    return task._replace(loss=loss)
 
 
 def split(source: str) -> tuple[str, list[str]]:

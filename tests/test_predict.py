@@ -203,3 +203,24 @@ def test_a_full_disk_stops_with_a_sentence(tmp_path, monkeypatch):
     prob = np.zeros((40, 50, 2), np.float32)
     with pytest.raises(InputError, match=r"results of cat cannot be written: .*No space left"):
         predict.write(tmp_path, "cat", GREY[..., None], prob, np.zeros((2, 3), np.uint8), True)
+
+
+@pytest.mark.parametrize("scale", [1, 0.5, 2.0])
+def test_the_network_sees_the_image_at_the_scale_it_was_trained_at(scale):
+    # Two classes, left and right of column 12; the network sees brightness, at any scale.
+    image = np.zeros((20, 30, 3), np.uint8)
+    image[:, 12:] = 255
+    seen = []
+
+    def network(tiles, size):
+        seen.append(tiles.shape)
+        top, left = (tiles.shape[1] - size[0]) // 2, (tiles.shape[2] - size[1]) // 2
+        bright = tiles[:, top : top + size[0], left : left + size[1], 0]
+        return np.stack([1 - bright, bright], -1)
+
+    prob = predict.segment(network, image, 3, tile=8, margin=2, scale=scale)
+    assert prob.shape == (20, 30, 2)
+    np.testing.assert_array_equal(prob.argmax(-1)[10], np.arange(30) >= 12)
+    tiles = sum(shape[0] for shape in seen)
+    wanted = {1: 3 * 4, 0.5: 2 * 2, 2.0: 5 * 8}[scale]  # of 20x30, 10x15 and 40x60 pixels
+    assert wanted <= tiles <= wanted + 8  # the last batch of tiles is filled up

@@ -6,7 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from segjax import cli, recipe
+from segjax import cli, recipe, transfer
+from segjax.backbones.efficientnet import TFNorm, efficientnet_b0
+from segjax.backbones.vgg import vgg16
+from segjax.core import Task
 from segjax.errors import InputError
 from segjax.nn.layers import BatchNorm, FrozenBatchNorm
 from segjax.nn.upsample import SubPixel
@@ -53,7 +56,8 @@ def test_a_frozen_backbone_neither_moves_nor_decays_nor_has_state():
 
 
 def test_a_frozen_backbone_keeps_its_statistics():
-    assert recipe.backbone_options(config_with(backbone_rate=0.0))["norm"] is FrozenBatchNorm
+    norm = recipe.backbone_options(config_with(backbone_rate=0.0))["norm"]
+    assert isinstance(norm(name=None), FrozenBatchNorm)
     assert recipe.backbone_options(config_with())["norm"] is BatchNorm
 
 
@@ -95,7 +99,8 @@ def test_records_are_resized_together(scale, size, channels):
 def test_a_zoo_config_takes_any_data_set(dataset):
     module, config = cli.load_config("configs/segnet.py", {"dataset": dataset, "model.width": 2})
     channels = {"camvid": 3, "cells": 1}[dataset]
-    card = {"class_names": ["a", "b"], "palette": [[0, 0, 0], [9, 9, 9]], "channels": channels}
+    card = {"class_names": ["a", "b"], "palette": [[0, 0, 0], [9, 9, 9]]}
+    card |= {"channels": channels, "scale": {"camvid": 0.5, "cells": 1.0}[dataset]}
     task = module.task(config, card)
     size = {"camvid": (180, 240), "cells": (128, 128)}[dataset]
     record = {
@@ -105,3 +110,65 @@ def test_a_zoo_config_takes_any_data_set(dataset):
     example = task.preprocess(record, np.random.default_rng(0), True)
     assert example["image"].shape == (*size, channels)
     assert example["label"].shape == size
+
+
+def test_a_presets_norm_keeps_its_constants():
+    backbone = efficientnet_b0(norm=TFNorm)
+    assert recipe.prepared(backbone, config_with()).norm is TFNorm
+    still = recipe.prepared(backbone, config_with(backbone_rate=0.0)).norm(name=None)
+    assert isinstance(still, FrozenBatchNorm)
+    assert still.epsilon == 1e-3
+    assert recipe.frozen(BatchNorm)(name=None).epsilon == 1e-5
+    assert recipe.prepared(vgg16(), config_with(backbone_rate=0.0)).norm is None
+
+
+class Seen:
+    """Stands for a network and keeps what it is given."""
+
+    def apply(self, variables, image, *, train, **options):
+        self.image = np.asarray(image)
+        return {"logits": jnp.zeros((*image.shape[:-1], 2))}
+
+    def input_size(self, output):
+        return output
+
+    output_size = input_size
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        # red 1, green 0.5, blue 0; the constants are those published with the weights
+        ("imagenet", [(1 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, -0.406 / 0.225]),
+        ("caffe", [0 - 104.00699, 127.5 - 116.66877, 255 - 122.67892]),
+    ],
+)
+def test_what_the_network_is_given(kind, wanted):
+    model, config = Seen(), config_with(input=kind)
+    card = {"class_names": ["a", "b"], "palette": [[0] * 3] * 2, "channels": 3, "scale": 1.0}
+    task = recipe.task(config, card, model)
+    image = jnp.broadcast_to(jnp.asarray([1.0, 0.5, 0.0]), (1, 4, 6, 3))
+    task.predict({}, {"image": image, "label": jnp.zeros((1, 4, 6), jnp.int32)})
+    np.testing.assert_allclose(model.image[0, 2, 3], wanted, rtol=1e-4)
+
+
+def test_a_part_without_gradient_gets_none_and_costs_nothing():
+    def loss(params, state, batch, key):
+        x = batch
+        for _ in range(3):
+            x = jnp.tanh(x @ params["backbone"])
+        return jnp.sum((x @ params["head"]) ** 2), (state, {})
+
+    params = {"backbone": 0.1 * jnp.ones((64, 64)), "head": jnp.ones((64, 2))}
+    batch = jnp.ones((8, 64))
+    task = Task(*[None] * 7)._replace(loss=loss)
+    flops, grads = [], []
+    for each in (task, transfer.without_gradient(task, "backbone")):
+        grad = jax.jit(jax.grad(each.loss, has_aux=True))
+        flops.append(grad.lower(params, {}, batch, None).compile().cost_analysis()["flops"])
+        grads.append(grad(params, {}, batch, None)[0])
+    assert not grads[1]["backbone"].any()
+    np.testing.assert_allclose(grads[0]["head"], grads[1]["head"], rtol=1e-5)
+    assert flops[1] < 0.5 * flops[0]
+    with pytest.raises(InputError, match="no part 'encoder' to keep as it is; it has backbone"):
+        transfer.without_gradient(task, "encoder").loss(params, {}, batch, None)

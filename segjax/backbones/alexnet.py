@@ -38,6 +38,10 @@ class AlexNet(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         del train  # the same in training and evaluation
         chex.assert_rank(image, 4)
+        if any(self.widths[i] % self.groups for i in (0, 1, 2, 3, 4)):
+            raise InputError(
+                f"AlexNet's widths {self.widths} do not divide into groups of {self.groups}."
+            )
 
         def conv(x, number, size, padding, stride=1, groups=1):
             x = Conv(

@@ -144,3 +144,13 @@ def _mask(frame: Image.Image, deep: np.ndarray | None) -> np.ndarray:
     raise InputError(
         "a mask painted in colours; save it as class ids, one grey value or palette index a class."
     )
+
+
+def rescaled(image: np.ndarray, scale: float) -> np.ndarray:
+    """An image [H, W, C] at `scale` times its size: averaged where it shrinks, else bilinear."""
+    if scale == 1:
+        return image
+    height, width, channels = image.shape
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(image, size, interpolation=how).reshape(size[1], size[0], channels)

@@ -13,7 +13,7 @@ from segjax.backbones.vgg import VGG, vgg16_bn
 from segjax.errors import InputError
 from segjax.nn.initializers import normal
 from segjax.nn.layers import BatchNorm, Conv
-from segjax.nn.upsample import MaxUnpool, TransposedConv
+from segjax.nn.upsample import MaxUnpool, TransposedConv, legal_side
 
 
 class DeconvNet(nn.Module):
@@ -91,7 +91,7 @@ class DeconvNet(nn.Module):
         step = 2 ** len(self.backbone.depths)
         least = (self.window - 1) * step
         least += 1 if self.backbone.pool_rounding == "ceil" else step
-        return max(output, least)
+        return legal_side(max(output, least), self.upsample, step)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a legal side of the input: the same."""

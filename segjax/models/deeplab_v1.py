@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from segjax.backbones.vgg import vgg16
 from segjax.nn.initializers import normal
 from segjax.nn.layers import Conv
-from segjax.nn.upsample import Bilinear
+from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops.pooling import avg_pool
 
 
@@ -63,7 +63,7 @@ class DeepLabV1(nn.Module):
 
     def input_size(self, output: int) -> int:
         """The smallest legal side of an input whose output covers `output` pixels."""
-        return output
+        return legal_side(output, self.upsample, 8)
 
     def output_size(self, size: int) -> int:
         """The side of the output: that of the input, whatever it is."""

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 
 from segjax.backbones.resnet import resnet101
 from segjax.backbones.vgg import vgg16
+from segjax.errors import InputError
 from segjax.nn.initializers import normal
 from segjax.nn.layers import BatchNorm, Conv
-from segjax.nn.upsample import Bilinear
+from segjax.nn.sizes import round_up
+from segjax.nn.upsample import BedOfNails, Bilinear, legal_side, unwrapped
 from segjax.ops.resize import bilinear
 
 
@@ -116,8 +118,22 @@ class DeepLabV2(nn.Module):
         return int((size - corners) * scale) + corners
 
     def input_size(self, output: int) -> int:
-        """The smallest side of an input whose output covers `output` pixels: any will do."""
-        return output
+        """The smallest legal side of an input whose output covers `output` pixels.
+
+        Raises `InputError` for upsamplers that no side fits.
+        """
+        stride, operator = self.backbone.output_stride, unwrapped(self.upsample)
+        whole = getattr(self.backbone, "pool_rounding", "floor") == "floor"  # maps of size / stride
+        if legal_side(1, self.upsample, stride) > 1 and not (whole and max(self.scales) == 1):
+            raise InputError(
+                f"DeepLab v2 can take no size with upsample={operator.__name__}, which makes "
+                f"{stride} pixels of one, unless the largest of scales is 1 and the backbone's "
+                "pool_rounding is 'floor': set these, or upsample with Nearest, Bilinear or "
+                "ResizeConv."
+            )
+        if operator is BedOfNails and not whole:  # one more than a multiple has corners on the map
+            return round_up(output - 1, stride) + 1
+        return legal_side(output, self.upsample, stride)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a side of the input."""

@@ -17,7 +17,7 @@ from segjax.backbones.resnet import Bottleneck, resnet50, resnet101
 from segjax.nn.aspp import ASPP
 from segjax.nn.fcn_head import FCNHead
 from segjax.nn.layers import BatchNorm, Conv, ConvNorm
-from segjax.nn.upsample import Bilinear
+from segjax.nn.upsample import Bilinear, legal_side
 
 CornerAligned = functools.partial(Bilinear, convention="corner-aligned")
 """How the authors' code upsamples."""
@@ -100,8 +100,9 @@ class DeepLabV3(nn.Module):
         return out
 
     def input_size(self, output: int) -> int:
-        """The smallest side of an input whose output covers `output` pixels: any will do."""
-        return output
+        """The smallest legal side of an input whose output covers `output` pixels."""
+        stride = self.backbone.output_stride * self.context(parent=None).stride
+        return legal_side(output, self.upsample, stride)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a side of the input."""

@@ -15,7 +15,7 @@ from segjax.backbones.resnet import resnet50, resnet101
 from segjax.nn.aspp import ASPP, SeparableConvNorm
 from segjax.nn.fcn_head import FCNHead
 from segjax.nn.layers import BatchNorm, Conv, ConvNorm
-from segjax.nn.upsample import Bilinear
+from segjax.nn.upsample import Bilinear, legal_side
 
 
 class DeepLabV3Plus(nn.Module):
@@ -77,8 +77,8 @@ class DeepLabV3Plus(nn.Module):
         return out
 
     def input_size(self, output: int) -> int:
-        """The smallest side of an input whose output covers `output` pixels: any will do."""
-        return output
+        """The smallest legal side of an input whose output covers `output` pixels."""
+        return legal_side(output, self.upsample, self.backbone.output_stride)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a side of the input."""

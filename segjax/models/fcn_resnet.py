@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from segjax.backbones.resnet import resnet50, resnet101
 from segjax.nn.fcn_head import FCNHead
 from segjax.nn.layers import BatchNorm
-from segjax.nn.upsample import Bilinear
+from segjax.nn.upsample import Bilinear, legal_side
 
 
 class FCNResNet(nn.Module):
@@ -53,8 +53,8 @@ class FCNResNet(nn.Module):
         return out
 
     def input_size(self, output: int) -> int:
-        """The smallest side of an input whose output covers `output` pixels: any will do."""
-        return output
+        """The smallest legal side of an input whose output covers `output` pixels."""
+        return legal_side(output, self.upsample, self.backbone.output_stride)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a side of the input."""

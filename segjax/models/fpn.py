@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from segjax.errors import InputError
 from segjax.nn.fpn import FPN, PathAggregation, Select
 from segjax.nn.layers import Conv, ConvNorm, GroupNorm
-from segjax.nn.upsample import Bilinear
+from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops import resize
 
 
@@ -71,7 +71,10 @@ class SemanticFPN(nn.Module):
 
     def input_size(self, output: int) -> int:
         """The smallest legal side of an input whose output covers `output` pixels."""
-        return output
+        halvings = self.backbone.halvings if isinstance(self.backbone, ImagePyramid) else 0
+        side = legal_side(output, self.upsample, 32 * 2**halvings)
+        neck = self.neck.top_down if isinstance(self.neck, PathAggregation) else self.neck
+        return side if isinstance(neck, Select) else legal_side(side, neck.upsample, 32)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a legal side of the input."""

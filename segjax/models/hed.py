@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from segjax.nn.layers import Conv
-from segjax.nn.upsample import Bilinear
+from segjax.nn.upsample import Bilinear, legal_side
 
 
 class HED(nn.Module):
@@ -54,8 +54,9 @@ class HED(nn.Module):
         return {"logits": fused, **sides}
 
     def input_size(self, output: int) -> int:
-        """Any side is legal."""
-        return output
+        """The smallest legal side of an input whose output covers `output` pixels."""
+        return legal_side(output, self.upsample, 16)
 
     def output_size(self, size: int) -> int:
+        """The side of the output for a legal side of the input."""
         return size

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from segjax.backbones import hrnet
 from segjax.nn.initializers import normal
 from segjax.nn.layers import BatchNorm, Conv
-from segjax.nn.upsample import Bilinear
+from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops import resize
 
 
@@ -67,7 +67,8 @@ class HRNetV2(nn.Module):
 
     def input_size(self, output: int) -> int:
         """The smallest legal side of an input whose output covers `output` pixels."""
-        return output
+        side = legal_side(output, self.upsample, 32)
+        return legal_side(side, self.backbone.upsample, 32)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a legal side of the input."""

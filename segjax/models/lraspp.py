@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from segjax.backbones.mobilenet_v3 import mobilenet_v3_large
 from segjax.nn.layers import BatchNorm, Conv, ConvNorm
-from segjax.nn.upsample import Bilinear
+from segjax.nn.upsample import Bilinear, legal_side
 
 
 class LRASPP(nn.Module):
@@ -51,8 +51,8 @@ class LRASPP(nn.Module):
         return {"logits": up(x.astype(jnp.float32), size=image.shape[1:3])}  # 1/1
 
     def input_size(self, output: int) -> int:
-        """The smallest side of an input whose output covers `output` pixels: any will do."""
-        return output
+        """The smallest legal side of an input whose output covers `output` pixels."""
+        return legal_side(output, self.upsample, self.backbone.output_stride)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a side of the input."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from segjax.backbones import hrnet
 from segjax.models.hrnet import concatenate_maps
 from segjax.nn.layers import BatchNorm, Conv, ConvNorm
-from segjax.nn.upsample import Bilinear
+from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops import resize
 
 
@@ -76,7 +76,8 @@ class OCR(nn.Module):
 
     def input_size(self, output: int) -> int:
         """The smallest legal side of an input whose output covers `output` pixels."""
-        return output
+        side = legal_side(output, self.upsample, 32)
+        return legal_side(side, self.backbone.upsample, 32)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a legal side of the input."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from segjax.backbones.resnet import resnet50, resnet101, resnet152
 from segjax.nn.fcn_head import FCNHead
 from segjax.nn.layers import BatchNorm, ConvNorm
-from segjax.nn.upsample import Bilinear
+from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops.pooling import adaptive_avg_pool
 from segjax.ops.resize import bilinear
 
@@ -84,8 +84,8 @@ class PSPNet(nn.Module):
         return out
 
     def input_size(self, output: int) -> int:
-        """The smallest side of an input whose output covers `output` pixels: any will do."""
-        return output
+        """The smallest legal side of an input whose output covers `output` pixels."""
+        return legal_side(output, self.upsample, self.backbone.output_stride)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a side of the input."""

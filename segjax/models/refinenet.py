@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from segjax.backbones.resnet import resnet50, resnet101, resnet152
 from segjax.nn.initializers import normal
 from segjax.nn.layers import Conv
-from segjax.nn.upsample import Bilinear
+from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops import resize
 from segjax.ops.pooling import max_pool
 
@@ -134,7 +134,7 @@ class RefineNet(nn.Module):
 
     def input_size(self, output: int) -> int:
         """The smallest legal side of an input whose output covers `output` pixels."""
-        return output
+        return legal_side(output, self.upsample, 32)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a legal side of the input."""

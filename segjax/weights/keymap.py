@@ -7,6 +7,7 @@ a fully connected layer (out, in * h * w) fills the convolution it is equal to.
 """
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -87,7 +88,7 @@ def fill(
     if not leaves:
         parts = sorted({path.split("/")[1] for path in flatten(variables)})
         raise InputError(f"The model has no part {under!r}; its parts are {', '.join(parts)}.")
-    names, alone = names_in(tensors, leaves, keymap, under)
+    names, scope = names_in(tensors, leaves, keymap, under)
     filled, kept, problems = {}, [], []
     unclaimed = set(tensors) - set(names.values())
     for path, leaf in leaves.items():
@@ -108,40 +109,54 @@ def fill(
             kept.append(path)
         else:
             problems.append(f"shape of {name} is {tensor.shape}, that of {path} is {shape}")
-    if alone:
-        problems += [
-            f"unexpected {name} {np.shape(tensors[name])}"
-            for name in sorted(unclaimed)
-            if not (keymap.unused and re.search(keymap.unused, name))
-        ]
+    elsewhere = {keymap.name(path.partition("/")[2]) for path in flatten(variables)}
+    problems += [
+        f"unexpected {name} {np.shape(tensors[name])}"
+        for name in sorted(unclaimed - elsewhere)
+        if name.startswith(scope) and not (keymap.unused and re.search(keymap.unused, name))
+    ]
     if problems:
         listed = "".join(f"\n  {each}" for each in problems)
+        hint = "" if under else "\nTo fill a part of the model alone, append it, as in :backbone."
         raise InputError(
-            f"The checkpoint does not fit the model in {len(problems)} places:{listed}"
+            f"The checkpoint does not fit the model in {len(problems)} places:{listed}{hint}"
         )
     return merge(variables, filled), kept
 
 
 def names_in(
     tensors: Mapping[str, np.ndarray], paths: Iterable[str], keymap: KeyMap, under: str = ""
-) -> tuple[dict[str, str], bool]:
-    """The names of our paths in a checkpoint, and whether it is of these paths alone.
+) -> tuple[dict[str, str], str]:
+    """The names of our paths in a checkpoint, and how all the names begin that should be used.
 
-    A part may be filled from a checkpoint of the whole model or of the part.
+    A part may be filled from a checkpoint of the part, all of which should be used, or of a whole
+    model, in which the part's names begin alike.
     """
     inner = {path: path.partition("/")[2] for path in paths}
     whole = {path: keymap.name(name) for path, name in inner.items()}
     if not under:
-        return whole, True
+        return whole, ""
     part = {path: keymap.name(name[len(under) + 1 :]) for path, name in inner.items()}
     found = [sum(name in tensors for name in names.values()) for names in (whole, part)]
-    return (part, True) if found[1] > found[0] else (whole, False)
+    if found[1] >= found[0]:
+        return part, ""
+    columns = zip(*(name.split(keymap.separator) for name in whole.values()), strict=False)
+    alike = itertools.takewhile(lambda column: len({*column}) == 1, columns)
+    return whole, keymap.separator.join(column[0] for column in alike)
 
 
 def is_other_classes(found: Sequence[int], wanted: Sequence[int], num_classes: int | None) -> bool:
-    """Whether two shapes differ in nothing but the number of classes."""
-    return len(found) == len(wanted) and all(
-        a == b or b == num_classes for a, b in zip(found, wanted, strict=True)
+    """Whether two shapes differ in the number of classes, the last dimension, and nothing else.
+
+    A kernel from classes to classes differs in both.
+    """
+    pairs = [*zip(found, wanted, strict=False)]
+    different = {a for a, b in pairs if a != b}
+    return (
+        len(found) == len(wanted)
+        and found[-1] != wanted[-1]
+        and len(different) == 1
+        and all(a == b or b == num_classes for a, b in pairs)
     )
 
 

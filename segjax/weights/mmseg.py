@@ -17,7 +17,7 @@ _AUXILIARY = (
 _ASPP = (
     (r"^(aspp|context)/branch(\d)/", r"decode_head/aspp_modules/\2/"),
     ("^(aspp|context)/pool/", "decode_head/image_pool/1/"),
-    ("^(aspp|context)/fuse/", "decode_head/bottleneck/"),
+    ("^(aspp|context)/fuse_first/", "decode_head/bottleneck/"),
     ("^head$", "decode_head/conv_seg"),
 )
 _NO_AUXILIARY = r"^auxiliary_head\.|num_batches_tracked$"

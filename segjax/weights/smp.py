@@ -88,8 +88,8 @@ _ASPP = (
     (r"aspp/branch(\d)/conv$", r"aspp/convs/\1/0"),
     ("aspp/pool/conv$", "aspp/convs/4/1"),
     ("aspp/pool/norm$", "aspp/convs/4/2"),
-    ("aspp/fuse/conv$", "aspp/project/0"),
-    ("aspp/fuse/norm$", "aspp/project/1"),
+    ("aspp/fuse_last/conv$", "aspp/project/0"),
+    ("aspp/fuse_last/norm$", "aspp/project/1"),
     ("^head$", "segmentation_head/0"),
 )
 

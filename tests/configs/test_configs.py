@@ -1,6 +1,7 @@
 """Every config: it builds, its step traces once, every parameter moves, its figures are finite."""
 
 import itertools
+import re
 from pathlib import Path
 
 import chex
@@ -28,7 +29,7 @@ SMALL = {
     "inpainting": {"width": 2, "crop": (32, 48), "eval_size": (48, 48), "batch_size": 2},
 }
 ZOO = {  # on CamVid, by segjax.recipe
-    "deconvnet": {"crop": (224, 224)},
+    "deconvnet": {},
     "deeplab_v1": {"model.width": 2, "model.hidden": 8},
     "deeplab_v2": {"model.width": 4},
     "deeplab_v3": {"model.width": 4},
@@ -121,6 +122,16 @@ def files(tmp_path_factory) -> dict[str, dict[str, str]]:
 
 def test_every_config_is_here():
     assert set(NAMES) == set(SMALL)
+
+
+def test_every_config_that_is_written_of_exists():
+    places = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
+    places += [
+        p for room in ("segjax", "configs", "experiments") for p in ROOT.glob(f"{room}/**/*.py")
+    ]
+    for place in places:
+        named = {*re.findall(r"configs/(\w+)\.py", place.read_text())}
+        assert named <= {*NAMES}, f"{place.name} names {named - {*NAMES}}"
 
 
 @pytest.mark.parametrize("name", NAMES)

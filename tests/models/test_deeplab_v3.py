@@ -162,9 +162,11 @@ def test_image_pooling_may_come_first_or_last():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 5, 6)), jnp.float32)
     first, last = (ASPP(3, (1, 2), pooled=place, dropout=0.0) for place in ("first", "last"))
     variables = jax.jit(functools.partial(first.init, train=False))(jax.random.key(0), x)
-    kernel = variables["params"]["fuse"]["conv"]["kernel"]
+    kernel = variables["params"]["fuse_first"]["conv"]["kernel"]
     moved = jax.tree.map(lambda leaf: leaf, variables)
-    moved["params"]["fuse"]["conv"]["kernel"] = jnp.roll(kernel, -3, axis=2)
+    moved["params"]["fuse_last"] = moved["params"].pop("fuse_first")
+    moved["batch_stats"]["fuse_last"] = moved["batch_stats"].pop("fuse_first")
+    moved["params"]["fuse_last"]["conv"]["kernel"] = jnp.roll(kernel, -3, axis=2)
     outs = [
         jax.jit(functools.partial(m.apply, train=False))(v, x)
         for m, v in ((first, variables), (last, moved))

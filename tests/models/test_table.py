@@ -1,19 +1,27 @@
-"""Every architecture has its published parameter count, builds with every upsampler, and learns."""
+"""Every architecture has its published parameter count, takes every upsampler, and learns."""
 
 import functools
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from models.tiny import TINY
 
+from segjax.backbones.resnet import BasicBlock, ResNet, resnet50
 from segjax.backbones.table import BACKBONES
+from segjax.errors import InputError
+from segjax.models import segnet
+from segjax.models.deconvnet import deconvnet
+from segjax.models.deeplab_v2 import DeepLabV2
+from segjax.models.deeplab_v3 import Cascade, DeepLabV3
+from segjax.models.fpn import SemanticFPN, image_pyramid, semantic_fpn
 from segjax.models.table import MODELS
-from segjax.nn.upsample import UPSAMPLERS
+from segjax.nn.upsample import UPSAMPLERS, BedOfNails, SubPixel, TransposedConv
 
 ROOT = Path(__file__).parent.parent.parent / "segjax"
 
@@ -40,36 +48,89 @@ def test_no_file_is_missing(room):
     assert files == {name.split(".")[2] for name in made if name.startswith(f"segjax.{room}.")}
 
 
-def test_every_model_has_a_tiny_one():
-    assert TINY.keys() >= MODELS.keys()
+def presets():
+    """The public partials of networks in each file, with the backbone where they leave it open."""
+    for file in pkgutil.iter_modules([str(ROOT / "models")]):
+        module = importlib.import_module(f"segjax.models.{file.name}")
+        for name, value in vars(module).items():
+            if name.startswith("_") or not isinstance(value, functools.partial):
+                continue
+            if value.func.__module__ == module.__name__:
+                fields = {"backbone": resnet50()} if value.func is SemanticFPN else {}
+                yield pytest.param(functools.partial(value, **fields), id=f"{file.name}.{name}")
+
+
+@functools.cache
+def rows():
+    return {repr(entry.make().clone(num_classes=3)) for entry in MODELS.values()}
+
+
+@pytest.mark.parametrize("preset", list(presets()))
+def test_every_preset_has_a_row(preset):
+    assert repr(preset(3)) in rows()  # of every field, to the options of partials
+
+
+def test_every_class_of_model_has_a_tiny_one():
+    made = {type(entry.make()) for entry in MODELS.values()}
+    assert made == {type(tiny.make()) for tiny in TINY.values()}
 
 
 CASES = [(name, upsampler) for name, tiny in TINY.items() for upsampler in tiny.upsamplers]
 
 
 @pytest.mark.parametrize(("name", "upsampler"), CASES)
-def test_a_gradient_step_with_every_upsampler(name, upsampler):
-    # Built and differentiated as shapes; the step itself runs with the default upsampler below.
+def test_an_odd_size_with_every_upsampler(name, upsampler):
     tiny = TINY[name]
     model = tiny.make(upsample=UPSAMPLERS[upsampler])
-    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    image = jax.ShapeDtypeStruct((2, *tiny.input), jnp.float32)
-    variables = jax.eval_shape(functools.partial(model.init, train=False), keys, image)
+    height, width, channels = tiny.input
+    wanted = (height + 3, width + 5)
+    sides = [model.input_size(n) for n in wanted]
+    given = tuple(model.output_size(n) for n in sides)
+    image = jax.ShapeDtypeStruct((1, *sides, channels), jnp.float32)
+    init = functools.partial(model.init_with_output, train=False)
+    out, _ = jax.eval_shape(init, jax.random.key(0), image)
+    assert out["logits"].shape == (1, *given, 3)
+    assert min(np.subtract(given, wanted)) >= 0
+    assert [model.input_size(n) for n in given] == sides  # a legal size is left alone
 
-    def loss(params, image):
-        state = {name: x for name, x in variables_.items() if name != "params"}
-        out, _ = model.apply(
-            {"params": params, **state},
-            image,
-            train=True,
-            rngs={"dropout": jax.random.key(1)},
-            mutable=list(state),
-        )
-        return sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(out))
 
-    variables_ = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), variables)
-    grads = jax.eval_shape(jax.grad(loss), variables["params"], image)
-    chex.assert_trees_all_equal_shapes(grads, variables["params"])
+@pytest.mark.parametrize(
+    ("model", "wanted", "whole"),
+    [
+        (DeepLabV3(3, ResNet((1, 1, 1, 1), output_stride=8)), 180, 184),
+        (DeepLabV3(3, ResNet((1, 1, 1, 1), output_stride=16)), 180, 192),
+        (DeepLabV3(3, ResNet((1, 1, 1, 1)), functools.partial(Cascade, (1,), (2,))), 180, 192),
+        (DeepLabV2(3, ResNet((1, 1, 1, 1), output_stride=8), scales=(1, 0.5)), 180, 184),
+        (segnet.segnet(3), 180, 192),
+        (deconvnet(3), 193, 224),
+        (semantic_fpn(3, ResNet((1, 1, 1, 1))), 180, 192),
+        (image_pyramid(3, ResNet((1, 1, 1, 1))), 180, 256),
+    ],
+)
+def test_sides_are_rounded_for_upsamplers_that_make_whole_blocks(model, wanted, whole):
+    # 180 / 8 = 22.5, 180 / 16 = 11.25, 180 / 32 = 5.6, 193 / 32 = 6.03, 180 / 128 = 1.4
+    assert model.input_size(wanted) == wanted
+    for upsample in (SubPixel, functools.partial(TransposedConv, kernel_size=4)):
+        assert model.clone(upsample=upsample).input_size(wanted) == whole
+
+
+@pytest.mark.parametrize(
+    "upsample", [upsample for name, upsample in UPSAMPLERS.items() if name != "max_unpool"]
+)
+def test_deeplab_v2_with_maps_that_round_up(upsample):
+    # 9x9 of 64x64: nothing that makes exactly 8 pixels of one ends at the image's size.
+    backbone = ResNet((1, 1, 1, 1), BasicBlock, 4, (4,), output_stride=8, pool_rounding="ceil")
+    model = DeepLabV2(3, backbone, upsample=upsample)
+    if upsample in (SubPixel, TransposedConv):
+        with pytest.raises(InputError, match="pool_rounding is 'floor'"):
+            model.input_size(64)
+        return
+    side = model.input_size(64)
+    assert side == (65 if upsample is BedOfNails else 64)
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    init = functools.partial(model.init_with_output, train=False)
+    out, _ = jax.eval_shape(init, jax.random.key(0), image)
+    assert out["logits"].shape == (1, side, side, 3)
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -1,4 +1,8 @@
-"""Each architecture at a size that compiles in seconds, and the upsamplers that fit its decoder."""
+"""Each architecture at a size that compiles in seconds, and the upsamplers that fit its decoder.
+
+Networks that differ in depth or width alone have one row, with the upsamplers; () is for those
+without an upsampler, and for volumes, whose upsamplers are others.
+"""
 
 import functools
 from collections.abc import Callable
@@ -155,7 +159,6 @@ TINY = {
     "fcn_resnet50": Tiny(
         lambda **kw: fcn_resnet.FCNResNet(3, _dilated(), **kw), (16, 24, 3), UNPAIRED
     ),
-    "fcn_resnet101": Tiny(lambda **kw: fcn_resnet.FCNResNet(3, _dilated(), **kw), (16, 24, 3), ()),
     "deeplab_v2": Tiny(
         lambda **kw: deeplab_v2.DeepLabV2(
             3, _dilated(), functools.partial(deeplab_v2.SummedASPP, rates=(1, 2)), (1, 0.5), **kw
@@ -221,9 +224,6 @@ TINY = {
     "pspnet50": Tiny(
         lambda **kw: pspnet.PSPNet(3, _dilated(stem=(4, 4)), 4, **kw), (16, 24, 3), UNPAIRED
     ),
-    "pspnet101": Tiny(
-        lambda **kw: pspnet.PSPNet(3, _dilated(stem=(4, 4)), 4, **kw), (16, 24, 3), ()
-    ),
     # --- section C
     "unet_caffe": Tiny(
         lambda **kw: unet.unet_caffe(3, **{"width": 4, "depth": 2, "padding": "same"} | kw),
@@ -234,9 +234,7 @@ TINY = {
         lambda **kw: unet.unet_bilinear(3, width=4, depth=2, **kw), (16, 24, 3), ALL
     ),
     "unet_resnet18": _encoder_unet(BASIC, UNPAIRED),
-    "unet_resnet34": _encoder_unet(BASIC, ("nearest",)),
     "unet_resnet50": _encoder_unet(BOTTLENECK, ("bilinear",)),
-    "unet_resnet101": _encoder_unet(BOTTLENECK, ("nearest",)),
     "unet_mobilenet_v2": _encoder_unet(
         mobilenet_v2.MobileNetV2(
             (mobilenet_v2.Stage(1, 8, 1, 1), *[mobilenet_v2.Stage(2, 8, 1, 2)] * 4), last=4
@@ -246,8 +244,7 @@ TINY = {
     "unet_vgg16": _encoder_unet(
         vgg.VGG((1, 1, 1, 1, 2), (3, 4, 4, 4, 4)), ALL, widths=(4, 4, 4, 3, 3), centre=2
     ),
-    "unet_efficientnet_b0": _encoder_unet(EFFICIENTNET, ("nearest",)),
-    "unet_efficientnet_b4": _encoder_unet(EFFICIENTNET, ("sub_pixel",)),
+    "unet_efficientnet_b0": _encoder_unet(EFFICIENTNET, ("sub_pixel",)),
     # --- section D
     "ternausnet11": Tiny(
         # features as wide as the skips, so that max unpooling fits
@@ -301,38 +298,25 @@ TINY = {
         (32, 64, 3),
         UNPAIRED,
     ),
-    **{
-        name: Tiny(
-            lambda **kw: refinenet.RefineNet(
-                3, ResNet((1, 1, 1, 1), width=2, stem=(2,)), features=4, units=(1, 1), pools=1, **kw
-            ),
-            (32, 64, 3),
-            UNPAIRED if name == "refinenet50" else (),
-        )
-        for name in ("refinenet50", "refinenet101", "refinenet152")
-    },
+    "refinenet50": Tiny(
+        lambda **kw: refinenet.RefineNet(
+            3, ResNet((1, 1, 1, 1), width=2, stem=(2,)), features=4, units=(1, 1), pools=1, **kw
+        ),
+        (32, 64, 3),
+        UNPAIRED,
+    ),
     # --- section E
-    **{
-        name: Tiny(
-            lambda upsample=Bilinear: hrnet.HRNetV2(3, _hrnet(upsample), upsample=upsample),
-            (32, 64, 3),
-            UNPAIRED if name == "hrnetv2_w48" else (),
-        )
-        for name in (
-            "hrnetv2_w18",
-            "hrnetv2_w32",
-            "hrnetv2_w40",
-            "hrnetv2_w48",
-            "hrnetv2_w18_small_v1",
-            "hrnetv2_w18_small_v2",
-        )
-    },
+    "hrnetv2_w48": Tiny(
+        lambda upsample=Bilinear: hrnet.HRNetV2(3, _hrnet(upsample), upsample=upsample),
+        (32, 64, 3),
+        UNPAIRED,
+    ),
     "hrnet_w48_ocr": Tiny(
         lambda upsample=Bilinear: ocr.OCR(
             3, _hrnet(upsample), features=8, key_features=4, upsample=upsample
         ),
         (32, 64, 3),
-        (),
+        UNPAIRED,
     ),
     "semantic_fpn": Tiny(
         lambda upsample=Bilinear: _fpn(fpn.SemanticFPN, upsample, neck=FPN(8, upsample=upsample)),
@@ -344,11 +328,11 @@ TINY = {
             fpn.SemanticFPN, upsample, neck=PathAggregation(FPN(8, upsample=upsample))
         ),
         (32, 64, 3),
-        (),
+        UNPAIRED,
     ),
     **{
         f"pyramid_{name}": Tiny(
-            functools.partial(_fpn, fpn.PYRAMIDS[name]), (32, 64, 3), ("bilinear",)
+            functools.partial(_fpn, fpn.PYRAMIDS[name]), (32, 64, 3), ("transposed",)
         )
         for name in ("image_pyramid", "single_map", "hierarchy", "top_down")
     },

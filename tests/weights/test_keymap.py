@@ -1,12 +1,16 @@
 """Names and layouts of imported arrays, and what is said when they do not fit."""
 
+import functools
+
+import jax
 import numpy as np
 import pytest
 
+from segjax.backbones.resnet import BasicBlock, Classifier, ResNet
 from segjax.errors import InputError
 from segjax.weights import torchvision
 from segjax.weights.families import FAMILIES, recognise
-from segjax.weights.keymap import KeyMap, fill, flatten, to_ours
+from segjax.weights.keymap import KeyMap, fill, flatten, is_other_classes, to_ours
 
 
 @pytest.mark.parametrize(
@@ -139,3 +143,54 @@ def test_the_family_is_recognised_by_its_names():
     assert recognise(ours, {"layer1.0.conv1.weight": np.zeros(1)}) == "torchvision RESNET"
     assert recognise(ours, {"backbone/layer1_0/conv1/kernel": np.zeros(1)}) == "segjax"
     assert "torchvision RESNET" in FAMILIES
+
+
+def resnet_file(stage_sizes):
+    """Names and shapes as torchvision's state dict of such a ResNet has them."""
+    model = Classifier(ResNet(stage_sizes, BasicBlock, width=4, stem=(4,)), 7)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
+    found = {"bn1.num_batches_tracked": np.zeros(())}
+    for path, x in flatten(shapes).items():
+        axes = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[x.ndim]
+        shape = tuple(x.shape[i] for i in axes)
+        found[torchvision.RESNET.name(path.partition("/")[2])] = np.zeros(shape)
+    return found
+
+
+def test_a_deeper_backbone_does_not_pass_for_a_shallower_one():
+    model = ResNet((1, 1, 1, 1), BasicBlock, width=4, stem=(4,))
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
+    ours = {kind: {"backbone": tree} for kind, tree in shapes.items()}
+    ours["params"]["head"] = {"kernel": np.zeros((1, 1, 32, 3))}
+    fill(ours, resnet_file((1, 1, 1, 1)), torchvision.RESNET, under="backbone")
+    with pytest.raises(InputError, match=r"in 10 places:\n  unexpected layer3.1.bn1.bias"):
+        fill(ours, resnet_file((1, 1, 2, 1)), torchvision.RESNET, under="backbone")
+
+
+def test_the_rest_of_a_whole_model_is_not_missed_by_its_part():
+    found = {**tensors(), "units.0.conv.extra": np.zeros(2)}
+    assert fill(variables(), tensors(), MAP, under="unit_0")
+    with pytest.raises(InputError, match="unexpected units.0.conv.extra"):
+        fill(variables(), found, MAP, under="unit_0")
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "other"),
+    [
+        ((1, 1, 8, 21), (1, 1, 8, 3), True),
+        ((21,), (3,), True),
+        ((4, 4, 21, 21), (4, 4, 3, 3), True),  # FCN's upsampling, from classes to classes
+        ((7, 7, 1, 64), (7, 7, 3, 64), False),  # a grey stem, with three classes
+        ((4, 4, 21, 19), (4, 4, 3, 3), False),
+        ((1, 1, 9, 21), (1, 1, 8, 3), False),
+    ],
+)
+def test_what_counts_as_other_classes(found, wanted, other):
+    assert is_other_classes(found, wanted, 3) == other
+
+
+def test_names_of_no_family_are_refused():
+    with pytest.raises(InputError, match="such as a.b, are of no family that has weights for"):
+        recognise(variables(), {"a.b": np.zeros(1)})
