@@ -291,7 +291,7 @@ def row(name: str, entry: Any, segments: bool) -> tuple[str, ...]:
         name,
         f"{parameters:,}",
         f"{entry.parameters:,}",
-        "yes" if parameters == entry.parameters else "NO",
+        agreement(parameters, entry),
         " x ".join(map(str, entry.input)),
         f"{flops:.3g}" if flops < 100 else f"{flops:,.0f}",
         deepest_stride(function, variables, entry.input, more) if more else "",
@@ -311,6 +311,13 @@ def deepest_stride(function: Any, variables: Any, shape: Sequence[int], more: in
         image = jax.ShapeDtypeStruct((1, height, *shape[1:]), jnp.float32)
         found.append(sides(trace(function, variables, image).jaxpr, len(image.shape)))
     return f"{max(more / (b - a) for a, b in zip(*found, strict=True) if b > a):g}"
+
+
+def agreement(parameters: int, entry: Any) -> str:
+    """Whether a count is the published one, once what that network never uses is left out."""
+    if parameters + entry.unused != entry.parameters:
+        return "NO"
+    return f"yes, without {entry.unused:,} unused" if entry.unused else "yes"
 
 
 def counted(params: Any, uncounted: str) -> int:

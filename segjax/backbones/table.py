@@ -27,6 +27,7 @@ class Entry(NamedTuple):
     paper: str
     source: str  # of the count
     uncounted: str = ""  # pattern of the parameters' paths that the source leaves out
+    unused: int = 0  # parameters that the source counts but its network never uses
 
 
 def _resnet(make, parameters):

@@ -76,9 +76,9 @@ def _pyramid(make, parameters, paper, source, num_classes=54):
     return _rgb(make, num_classes, (800, 1216), parameters, paper, source, backbone=resnet50())
 
 
-def _encoder_unet(make, parameters):
+def _encoder_unet(make, parameters, unused=0):
     source = "segmentation-models-pytorch"
-    return _rgb(make, 1, (512, 512), parameters, "Ronneberger et al. 2015", source)
+    return _rgb(make, 1, (512, 512), parameters, "Ronneberger et al. 2015", source, unused=unused)
 
 
 _torchvision_v3 = functools.partial(deeplab_v3.deeplab_v3_torchvision, resnet50)
@@ -92,7 +92,6 @@ _LAYERS = "layers of ResNet-50, pyramid and head"
 
 
 MODELS = {
-    # --- U-Net and the image-to-image family
     "unet": Entry(
         functools.partial(unet.UNet, 2),
         (572, 572, 1),
@@ -113,7 +112,6 @@ MODELS = {
         "Xie and Tu 2015",
         "arrays of the published file",
     ),
-    # --- section A
     "fcn32s": _fcn(fcn.fcn32s, 136_152_917),
     "fcn16s": _fcn(fcn.fcn16s, 134_815_994),
     "fcn8s": _fcn(fcn.fcn8s, 134_489_759),
@@ -135,7 +133,6 @@ MODELS = {
         *(deeplab_v1.deeplab_v1, 21, (321, 321), 20_505_429),
         *("Chen et al. 2014", "layer table; the paper has 20.5M"),
     ),
-    # --- section B
     "fcn_resnet50": _torchvision(fcn_resnet.fcn_resnet50, 35_322_218, "Long et al. 2015"),
     "fcn_resnet101": _torchvision(fcn_resnet.fcn_resnet101, 54_314_346, "Long et al. 2015"),
     "fcn_resnet50_plain": _torchvision(
@@ -211,7 +208,6 @@ MODELS = {
     ),
     "pspnet_mmseg50": _mmseg(pspnet.pspnet_mmseg, resnet50_v1c, 48_975_494, "Zhao et al. 2016"),
     "pspnet_mmseg101": _mmseg(pspnet.pspnet_mmseg, resnet101_v1c, 67_967_622, "Zhao et al. 2016"),
-    # --- section C
     "unet_caffe": Entry(
         functools.partial(unet.unet_caffe, 2),
         (572, 572, 1),
@@ -232,12 +228,11 @@ MODELS = {
     "unet_vgg16_bn": _encoder_unet(encoder_unet.unet_vgg16_bn, 23_756_689),
     # less the last convolution of the classifier, which the source counts and does not use
     "unet_efficientnet_b0": _encoder_unet(
-        encoder_unet.unet_efficientnet_b0, 6_251_469 - 1280 * (320 + 2)
+        encoder_unet.unet_efficientnet_b0, 6_251_469, unused=1280 * (320 + 2)
     ),
     "unet_efficientnet_b4": _encoder_unet(
-        encoder_unet.unet_efficientnet_b4, 20_225_689 - 1792 * (448 + 2)
+        encoder_unet.unet_efficientnet_b4, 20_225_689, unused=1792 * (448 + 2)
     ),
-    # --- section D
     "ternausnet11": _rgb(
         ternausnet.ternausnet11, 1, (768, 768), 22_927_393, _TERNAUS, "released code"
     ),
@@ -251,9 +246,8 @@ MODELS = {
         ternausnet.ternausnet16_transposed, 1, (1024, 1280), 32_202_337, _SURGICAL, "released code"
     ),
     "albunet34": _rgb(
-        *(ternausnet.albunet34, 1, (1024, 1280), 35_117_897 - 513_000, _SURGICAL),
-        "released code, without the classifier that it keeps but does not use",
-    ),
+        *(ternausnet.albunet34, 1, (1024, 1280), 35_117_897, _SURGICAL), "released code"
+    )._replace(unused=513 * 1000),
     "linknet18": _rgb(
         *(linknet.linknet18, 19, (512, 1024), 11_536_691),
         *("Chaurasia and Culurciello 2017", "released code"),
@@ -269,7 +263,6 @@ MODELS = {
     "refinenet_lw50": _refinenet(refinenet.refinenet_lw50, 27_357_525, *_LIGHT),
     "refinenet_lw101": _refinenet(refinenet.refinenet_lw101, 46_349_653, *_LIGHT),
     "refinenet_lw152": _refinenet(refinenet.refinenet_lw152, 61_993_301, *_LIGHT),
-    # --- section E
     "hrnetv2_w18": _hrnetv2(hrnet.hrnet_w18, 9_641_119),
     "hrnetv2_w32": _hrnetv2(hrnet.hrnet_w32, 29_546_515),
     "hrnetv2_w40": _hrnetv2(hrnet.hrnet_w40, 45_894_435),
@@ -313,7 +306,6 @@ MODELS = {
         *(fpn.top_down, 23_508_032 + 984_064 + 590_080 + 295_168 + 6_966),
         *("Lin et al. 2016", _LAYERS),
     ),
-    # --- section F
     "naive_fcn": _rgb(naive_fcn.NaiveFCN, 21, (224, 224), 262_165, "textbook", "layer table"),
     "hourglass": _rgb(hourglass.Hourglass, 21, (224, 224), 11_131_861, "textbook", "layer table"),
     "farabet_multiscale": _rgb(

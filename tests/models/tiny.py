@@ -98,7 +98,6 @@ def _dilated_mobilenet():
 
 
 TINY = {
-    # --- U-Net and the image-to-image family
     "unet": Tiny(
         lambda **kw: unet.UNet(3, width=4, depth=2, padding="same", norm=BatchNorm, **kw),
         (16, 24, 3),
@@ -109,7 +108,6 @@ TINY = {
         (32, 48, 3),
         UNPAIRED,
     ),
-    # --- section A
     "fcn32s": Tiny(
         lambda **kw: fcn.fcn32s(3, backbone=_fcn_vgg(), hidden=4, **kw), (5, 9, 3), UNPAIRED
     ),
@@ -155,7 +153,6 @@ TINY = {
         (24, 32, 3),
         UNPAIRED,
     ),
-    # --- section B
     "fcn_resnet50": Tiny(
         lambda **kw: fcn_resnet.FCNResNet(3, _dilated(), **kw), (16, 24, 3), UNPAIRED
     ),
@@ -224,7 +221,6 @@ TINY = {
     "pspnet50": Tiny(
         lambda **kw: pspnet.PSPNet(3, _dilated(stem=(4, 4)), 4, **kw), (16, 24, 3), UNPAIRED
     ),
-    # --- section C
     "unet_caffe": Tiny(
         lambda **kw: unet.unet_caffe(3, **{"width": 4, "depth": 2, "padding": "same"} | kw),
         (16, 24, 3),
@@ -245,7 +241,6 @@ TINY = {
         vgg.VGG((1, 1, 1, 1, 2), (3, 4, 4, 4, 4)), ALL, widths=(4, 4, 4, 3, 3), centre=2
     ),
     "unet_efficientnet_b0": _encoder_unet(EFFICIENTNET, ("sub_pixel",)),
-    # --- section D
     "ternausnet11": Tiny(
         # features as wide as the skips, so that max unpooling fits
         lambda **kw: ternausnet.ternausnet11(
@@ -305,7 +300,6 @@ TINY = {
         (32, 64, 3),
         UNPAIRED,
     ),
-    # --- section E
     "hrnetv2_w48": Tiny(
         lambda upsample=Bilinear: hrnet.HRNetV2(3, _hrnet(upsample), upsample=upsample),
         (32, 64, 3),
@@ -336,7 +330,6 @@ TINY = {
         )
         for name in ("image_pyramid", "single_map", "hierarchy", "top_down")
     },
-    # --- section F
     "naive_fcn": Tiny(functools.partial(naive_fcn.NaiveFCN, 3, width=4, depth=2), (6, 9, 3), ()),
     "hourglass": Tiny(
         functools.partial(hourglass.Hourglass, 3, width=4, depth=2, merge=unet.concatenate),
