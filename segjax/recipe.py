@@ -185,7 +185,7 @@ def task(config: Any, card: dict, model: Any, auxiliary: Mapping[str, float] | N
     scale = card["scale"]
     size = tuple(config.crop or (round(n * scale) for n in data.crop))
     expected = choose(INPUTS, config.input, "config.input")
-    options = expected._asdict() if rgb else {"mean": 0.5, "std": 0.25}
+    options: dict[str, Any] = expected._asdict() if rgb else {"mean": 0.5, "std": 0.25}
     problem = semantic(
         model,
         len(names),

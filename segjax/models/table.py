@@ -78,7 +78,9 @@ def _pyramid(make, parameters, paper, source, num_classes=54):
 
 def _encoder_unet(make, parameters, unused=0):
     source = "segmentation-models-pytorch"
-    return _rgb(make, 1, (512, 512), parameters, "Ronneberger et al. 2015", source, unused=unused)
+    return _rgb(make, 1, (512, 512), parameters, "Ronneberger et al. 2015", source)._replace(
+        unused=unused
+    )
 
 
 _torchvision_v3 = functools.partial(deeplab_v3.deeplab_v3_torchvision, resnet50)
