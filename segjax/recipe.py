@@ -39,7 +39,7 @@ class Input(NamedTuple):
 INPUTS = {
     "imagenet": Input((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "caffe": Input(  # BGR in [0, 255]
-        (104.00699 / 255, 116.66877 / 255, 122.67892 / 255), (1 / 255,) * 3, (2, 1, 0)
+        (104.00699 / 255, 116.66877 / 255, 122.67892 / 255), (1 / 255, 1 / 255, 1 / 255), (2, 1, 0)
     ),
 }
 """Of torchvision, timm and what builds on them; and of networks that came from Caffe."""

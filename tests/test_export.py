@@ -149,21 +149,23 @@ def test_the_card_tells_what_the_network_is(trained, tmp_path):
     assert f"UNet, {parameters:,} parameters" in card
 
 
-def test_normalisation_is_measured_by_channel(trained, monkeypatch):
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_normalisation_is_measured_by_channel(trained, monkeypatch, order):
     run = export.load(trained)
     source = "from segjax.tasks.semantic import semantic\n" + (
         "def task(config, card):\n"
-        "    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)\n"
-        "    return semantic(model(config, card), 2, metrics=[], size=(8, 8), mean=mean, std=std)\n"
+        f"    options = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), order={order})\n"
+        "    return semantic(model(config, card), 2, metrics=[], size=(8, 8), **options)\n"
     )
     module = type(sys)("spy")
     exec(source, module.__dict__)
     monkeypatch.setattr(
         export.cli, "load_config", lambda path: (module, run.config.copy_and_resolve_references())
     )
-    mean, std = export.normalisation(run._replace(card={**run.card, "channels": 3}))
+    mean, std, found = export.normalisation(run._replace(card={**run.card, "channels": 3}))
     np.testing.assert_allclose(mean, (0.485, 0.456, 0.406), atol=1e-5)
     np.testing.assert_allclose(std, (0.229, 0.224, 0.225), atol=1e-5)
+    assert found == [*order]
 
 
 def test_files_are_not_replaced_unless_asked(trained, tmp_path):

@@ -164,8 +164,8 @@ def test_image_pooling_may_come_first_or_last():
     variables = jax.jit(functools.partial(first.init, train=False))(jax.random.key(0), x)
     kernel = variables["params"]["fuse_first"]["conv"]["kernel"]
     moved = jax.tree.map(lambda leaf: leaf, variables)
-    moved["params"]["fuse_last"] = moved["params"].pop("fuse_first")
-    moved["batch_stats"]["fuse_last"] = moved["batch_stats"].pop("fuse_first")
+    for tree in moved.values():
+        tree["fuse_last"] = tree.pop("fuse_first")
     moved["params"]["fuse_last"]["conv"]["kernel"] = jnp.roll(kernel, -3, axis=2)
     outs = [
         jax.jit(functools.partial(m.apply, train=False))(v, x)
