@@ -154,8 +154,9 @@ def test_normalisation_is_measured_by_channel(trained, monkeypatch, order):
     run = export.load(trained)
     source = "from segjax.tasks.semantic import semantic\n" + (
         "def task(config, card):\n"
-        f"    options = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), order={order})\n"
-        "    return semantic(model(config, card), 2, metrics=[], size=(8, 8), **options)\n"
+        "    constants = {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)}\n"
+        f"    constants['order'] = {order}\n"
+        "    return semantic(model(config, card), 2, metrics=[], size=(8, 8), **constants)\n"
     )
     module = type(sys)("spy")
     exec(source, module.__dict__)

@@ -172,6 +172,5 @@ def test_image_pooling_may_come_first_or_last():
         for m, v in ((first, variables), (last, moved))
     ]
     np.testing.assert_allclose(*outs, rtol=1e-5, atol=1e-5)
-    assert not np.allclose(
-        outs[0], jax.jit(functools.partial(last.apply, train=False))(variables, x)
-    )
+    with pytest.raises(flax.errors.ScopeParamNotFoundError):  # one never passes for the other
+        last.apply(variables, x, train=False)
