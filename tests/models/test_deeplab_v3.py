@@ -3,6 +3,7 @@
 import functools
 import json
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
