@@ -26,6 +26,7 @@ from safetensors.numpy import save_file
 
 from segjax import checkpoint, cli, workdir
 from segjax.errors import InputError, choose
+from segjax.weights.keymap import flatten
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 FILES = {"stablehlo": "model.stablehlo", "safetensors": "model.safetensors"}
@@ -84,7 +85,7 @@ def run(
         blob = export_stablehlo(serving(trained.task), trained.variables, shape)
         write(output / name, lambda file: file.write_bytes(blob))
     else:
-        arrays = flatten(trained.variables)
+        arrays = arrays_of(trained.variables)
         about = {"format": "segjax", "config": trained.config_file, "step": str(trained.step)}
         write(output / name, lambda file: save_file(arrays, file, about))
     text = model_card(trained, path, format, size)
@@ -154,15 +155,9 @@ def export_stablehlo(
     return bytes(export.export(program, platforms=PLATFORMS)(image).serialize())
 
 
-def flatten(tree: Any) -> dict[str, np.ndarray]:
-    """Every variable by its path, 'params/down0/conv1/kernel'."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.ascontiguousarray(x)
-        if np.ndim(x)
-        else np.asarray(x)
-        for path, x in leaves
-    }
+def arrays_of(variables: Any) -> dict[str, np.ndarray]:
+    """Every variable by its path, 'params/down0/conv1/kernel', laid out as safetensors needs it."""
+    return {path: np.asarray(x, order="C") for path, x in flatten(variables).items()}
 
 
 def write(path: Path, make: Callable[[Path], Any]) -> None:

@@ -119,7 +119,7 @@ def test_arrays_keep_their_bits_type_and_order(tmp_path):
             "scalar": np.float32(2),
         }
     }
-    export.save_file(export.flatten(tree), tmp_path / "x")
+    export.save_file(export.arrays_of(tree), tmp_path / "x")
     for name, x in read(tmp_path / "x").items():
         want = tree["params"][name.removeprefix("params/")]
         assert x.dtype == want.dtype

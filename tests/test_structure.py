@@ -43,7 +43,7 @@ ROOMS = {
     },
     "summary": {"cli", "models", "backbones", "receptive_field", "dependence", "ops", "errors"},
     "predict": {"cli", "checkpoint", "workdir", "visualize", "data", "postprocess", "errors"},
-    "export": {"cli", "checkpoint", "workdir", "errors"},
+    "export": {"cli", "checkpoint", "workdir", "weights", "errors"},
     "main": {"cli", "checkpoint", "workdir", "train", "parallel", "core", "errors"},
 }
 FILES = sorted((ROOT / "segjax").rglob("*.py"))

@@ -104,7 +104,7 @@ def fill(
                 tensor, shape, bool(re.search(keymap.transposed or "$^", path.partition("/")[2]))
             )
         if tensor.shape == shape:
-            filled[path] = np.ascontiguousarray(tensor, dtype=leaf.dtype)
+            filled[path] = np.asarray(tensor, leaf.dtype, order="C")
         elif is_other_classes(tensor.shape, shape, num_classes):
             kept.append(path)
         else:

@@ -194,3 +194,10 @@ def test_what_counts_as_other_classes(found, wanted, other):
 def test_names_of_no_family_are_refused():
     with pytest.raises(InputError, match="such as a.b, are of no family that has weights for"):
         recognise(variables(), {"a.b": np.zeros(1)})
+
+
+def test_a_scalar_stays_a_scalar():
+    ours = {"params": {"scale": np.zeros((), np.float32)}}
+    filled, _ = fill(ours, {"weight": np.array(2.0)}, KeyMap())
+    assert filled["params"]["scale"].shape == ()
+    assert filled["params"]["scale"] == 2
