@@ -2,8 +2,8 @@
 
     python experiments/camvid_zoo.py --output=runs/camvid_zoo --config.manual_dir=camvid
 
-Reduced widths (`experiments/zoo.py`), images of 90 x 120, random initial weights, AdamW, the same
-number of steps of eight images for all: such a table tells which networks learn quickly from
+Reduced widths (`experiments/zoo.py`), images of 90 x 120, random initial weights, AdamW, and
+200 steps of four images for all: such a table tells which networks learn quickly from
 little, not which is best at its size. Three seeds; table.md and plot.png.
 """
 
@@ -12,9 +12,9 @@ from zoo import ZOO
 
 BUDGET = [
     "--config.scale=0.25",
-    "--config.batch_size=8",
-    "--config.train.steps=300",
-    "--config.train.eval_every=300",
+    "--config.batch_size=4",
+    "--config.train.steps=200",
+    "--config.train.eval_every=200",
 ]
 
 

@@ -27,6 +27,7 @@ from rich.progress import Progress
 from segjax.nn import upsample
 from segjax.nn.layers import Conv
 from segjax.ops import pooling
+from segjax.ops.activation import relu
 from segjax.ops.checkerboard import overlap_count, stride_contrast, stride_energy
 from segjax.ops.pixel_shuffle import depth_to_space
 
@@ -65,10 +66,10 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
-        x = nn.relu(Conv(CHANNELS, (3, 3))(image))
+        x = relu(Conv(CHANNELS, (3, 3))(image))
         x, switches = pooling.max_pool_with_switches(x)
-        x = nn.relu(Conv(CHANNELS, (3, 3))(x))
-        x = nn.relu(self.make(features=CHANNELS)(x, switches=switches))
+        x = relu(Conv(CHANNELS, (3, 3))(x))
+        x = relu(self.make(features=CHANNELS)(x, switches=switches))
         return Conv(1, (3, 3))(x)
 
 
@@ -88,7 +89,7 @@ def at_the_start(make: Callable[..., nn.Module], seed: int) -> tuple[list[float]
     before = jax.random.normal(keys[0], (64, SIDE, SIDE, CHANNELS))
     _, switches = pooling.max_pool_with_switches(before)
     noise = jax.random.normal(keys[1], (64, SIDE // 2, SIDE // 2, CHANNELS))
-    maps = nn.relu(smooth(keys[2], 64, CHANNELS, SIDE // 2))
+    maps = relu(smooth(keys[2], 64, CHANNELS, SIDE // 2))
     variables = module.init(keys[3], noise, switches=switches)
     y, z = (
         jnp.asarray(module.apply(variables, x, switches=switches))[:, 2:-2, 2:-2]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from segjax.errors import InputError
 from segjax.nn.layers import Conv
+from segjax.ops.activation import relu
 from segjax.ops.local_response import local_response_norm
 from segjax.ops.pooling import max_pool
 
@@ -53,7 +54,7 @@ class AlexNet(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{number}",
             )(x)
-            return nn.relu(x)
+            return relu(x)
 
         def pool(x):
             return max_pool(x, (3, 3), (2, 2), ceil_mode=self.pool_rounding == "ceil")
@@ -100,7 +101,7 @@ class Classifier(nn.Module):
         drop = nn.Dropout(0.5, deterministic=not train)
         for name, size in (("fc6", self.window), ("fc7", 1)):
             x = drop(x) if self.dropout == "before" else x
-            x = nn.relu(Conv(self.hidden, (size, size), padding=0, name=name)(x))
+            x = relu(Conv(self.hidden, (size, size), padding=0, name=name)(x))
             x = drop(x) if self.dropout == "after" else x
         scores = Conv(self.num_classes, (1, 1), name="fc8")(x).astype(jnp.float32)
         return {"logits": jnp.mean(scores, axis=(1, 2)), "scores": scores}

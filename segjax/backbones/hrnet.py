@@ -18,6 +18,7 @@ from segjax.backbones.resnet import BasicBlock, Bottleneck
 from segjax.errors import InputError
 from segjax.nn.layers import BatchNorm, ConvNorm, Dense
 from segjax.nn.upsample import Bilinear
+from segjax.ops.activation import relu
 
 
 class HighResolutionModule(nn.Module):
@@ -45,7 +46,7 @@ class HighResolutionModule(nn.Module):
         fused = []
         for i, target in enumerate(maps[: self.outputs]):
             reads = [self.carry(x, j, i, target, train) for j, x in enumerate(maps)]
-            fused.append(nn.relu(functools.reduce(jnp.add, reads)))
+            fused.append(relu(functools.reduce(jnp.add, reads)))
         return fused
 
     def carry(self, x: jax.Array, j: int, i: int, target: jax.Array, train: bool) -> jax.Array:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from segjax.errors import InputError
 from segjax.nn.layers import BatchNorm, Dense
 from segjax.nn.mobile import InvertedResidual, SqueezeExcitation, conv_norm, make_divisible
+from segjax.ops.activation import relu
 
 
 class Unit(NamedTuple):
@@ -26,12 +27,12 @@ class Unit(NamedTuple):
 
 
 LARGE = (
-    Unit(3, 16, 16, False, nn.relu, 1),
-    Unit(3, 64, 24, False, nn.relu, 2),  # 1/4
-    Unit(3, 72, 24, False, nn.relu, 1),
-    Unit(5, 72, 40, True, nn.relu, 2),  # 1/8
-    Unit(5, 120, 40, True, nn.relu, 1),
-    Unit(5, 120, 40, True, nn.relu, 1),
+    Unit(3, 16, 16, False, relu, 1),
+    Unit(3, 64, 24, False, relu, 2),  # 1/4
+    Unit(3, 72, 24, False, relu, 1),
+    Unit(5, 72, 40, True, relu, 2),  # 1/8
+    Unit(5, 120, 40, True, relu, 1),
+    Unit(5, 120, 40, True, relu, 1),
     Unit(3, 240, 80, False, nn.hard_swish, 2),  # 1/16
     Unit(3, 200, 80, False, nn.hard_swish, 1),
     Unit(3, 184, 80, False, nn.hard_swish, 1),
@@ -45,9 +46,9 @@ LARGE = (
 """Table 1."""
 
 SMALL = (
-    Unit(3, 16, 16, True, nn.relu, 2),  # 1/4
-    Unit(3, 72, 24, False, nn.relu, 2),  # 1/8
-    Unit(3, 88, 24, False, nn.relu, 1),
+    Unit(3, 16, 16, True, relu, 2),  # 1/4
+    Unit(3, 72, 24, False, relu, 2),  # 1/8
+    Unit(3, 88, 24, False, relu, 1),
     Unit(5, 96, 40, True, nn.hard_swish, 2),  # 1/16
     Unit(5, 240, 40, True, nn.hard_swish, 1),
     Unit(5, 240, 40, True, nn.hard_swish, 1),

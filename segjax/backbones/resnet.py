@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from segjax.errors import InputError
 from segjax.nn.layers import BatchNorm, Conv, Dense
+from segjax.ops.activation import relu
 from segjax.ops.pooling import max_pool
 
 
@@ -34,9 +35,9 @@ class BasicBlock(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         conv = functools.partial(_conv, dtype=self.dtype, dilation=self.dilation)
         norm = functools.partial(_norm, self.norm, self.dtype, train)
-        y = nn.relu(norm("bn1", conv(self.features, 3, "conv1", stride=self.stride)(x)))
+        y = relu(norm("bn1", conv(self.features, 3, "conv1", stride=self.stride)(x)))
         y = norm("bn2", conv(self.features, 3, "conv2")(y))
-        return nn.relu(y + _shortcut(self, x, norm))
+        return relu(y + _shortcut(self, x, norm))
 
 
 class Bottleneck(nn.Module):
@@ -55,11 +56,11 @@ class Bottleneck(nn.Module):
         conv = functools.partial(_conv, dtype=self.dtype)
         norm = functools.partial(_norm, self.norm, self.dtype, train)
         first, second = (1, self.stride) if self.stride_in == "3x3" else (self.stride, 1)
-        y = nn.relu(norm("bn1", conv(self.features, 1, "conv1", stride=first)(x)))
+        y = relu(norm("bn1", conv(self.features, 1, "conv1", stride=first)(x)))
         y = conv(self.features, 3, "conv2", stride=second, dilation=self.dilation)(y)
-        y = nn.relu(norm("bn2", y))
+        y = relu(norm("bn2", y))
         y = norm("bn3", conv(4 * self.features, 1, "conv3")(y))
-        return nn.relu(y + _shortcut(self, x, norm))
+        return relu(y + _shortcut(self, x, norm))
 
 
 class PreActBottleneck(nn.Module):
@@ -78,13 +79,13 @@ class PreActBottleneck(nn.Module):
         conv = functools.partial(_conv, dtype=self.dtype)
         norm = functools.partial(_norm, self.norm, self.dtype, train)
         first, second = (1, self.stride) if self.stride_in == "3x3" else (self.stride, 1)
-        y = nn.relu(norm("bn1", x))
+        y = relu(norm("bn1", x))
         shortcut = x
         if x.shape[-1] != 4 * self.features or self.stride > 1:
             shortcut = conv(4 * self.features, 1, "downsample_conv", stride=self.stride)(y)
-        y = nn.relu(norm("bn2", conv(self.features, 1, "conv1", stride=first)(y)))
+        y = relu(norm("bn2", conv(self.features, 1, "conv1", stride=first)(y)))
         y = conv(self.features, 3, "conv2", stride=second, dilation=self.dilation)(y)
-        return shortcut + conv(4 * self.features, 1, "conv3")(nn.relu(norm("bn3", y)))
+        return shortcut + conv(4 * self.features, 1, "conv3")(relu(norm("bn3", y)))
 
 
 class ResNet(nn.Module):
@@ -122,7 +123,7 @@ class ResNet(nn.Module):
             size, stride = (7 if len(self.stem) == 1 else 3), (2 if i == 1 else 1)
             x = _conv(features, size, f"conv{i}", stride=stride, dtype=self.dtype)(x)
             if not preact:
-                x = nn.relu(norm(f"bn{i}", x))
+                x = relu(norm(f"bn{i}", x))
         maps = {"c1": x}  # 1/2
         x = max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), self.pool_rounding == "ceil")  # 1/4
         stride_now, dilation = 4, 1
@@ -147,7 +148,7 @@ class ResNet(nn.Module):
                 )(x, train=train)
             maps[f"c{stage + 1}"] = x
         if preact:
-            maps[f"c{stage + 1}"] = nn.relu(norm("bn_last", x))
+            maps[f"c{stage + 1}"] = relu(norm("bn_last", x))
         return maps
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from segjax.errors import InputError
 from segjax.nn.layers import BatchNorm, Conv
+from segjax.ops.activation import relu
 from segjax.ops.pooling import max_pool, max_pool_with_switches
 
 
@@ -59,7 +60,7 @@ class VGG(nn.Module):
                 )(x)
                 if self.norm is not None:
                     x = self.norm(dtype=self.dtype, name=f"bn{stage}_{i}")(x, train=train)
-                x = nn.relu(x)
+                x = relu(x)
             maps[f"c{stage - 1}"] = x  # 1/2**(stage - 1)
             if self.pool_size == 2:
                 x, maps[f"s{stage}"] = max_pool_with_switches(x, ceil_mode=ceil)
@@ -94,7 +95,7 @@ class Classifier(nn.Module):
                 f"{x.shape[1]} x {x.shape[2]}: give larger images than {image.shape[1:3]}."
             )
         for name, size in (("fc6", self.window), ("fc7", 1)):
-            x = nn.relu(Conv(self.hidden, (size, size), padding=0, name=name)(x))
+            x = relu(Conv(self.hidden, (size, size), padding=0, name=name)(x))
             x = nn.Dropout(0.5, deterministic=not train)(x)
         scores = Conv(self.num_classes, (1, 1), name="fc8")(x).astype(jnp.float32)
         return {"logits": jnp.mean(scores, axis=(1, 2)), "scores": scores}

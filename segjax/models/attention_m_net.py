@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from segjax.nn.layers import BatchNorm, Conv, ConvNorm
 from segjax.nn.sizes import check_multiple, round_up
 from segjax.nn.upsample import TransposedConv
+from segjax.ops.activation import relu
 from segjax.ops.pooling import avg_pool, max_pool_with_switches
 from segjax.ops.resize import bilinear, nearest
 
@@ -56,7 +57,7 @@ class AttentionMNet(nn.Module):
         def up(name: str, features: int, x: jax.Array, level: int) -> jax.Array:
             skip, switches = skips[level]
             raise_by_two = self.upsample(features=features, dtype=self.dtype, name=name)
-            return nn.relu(raise_by_two(x, switches=switches, size=skip.shape[1:3]))
+            return relu(raise_by_two(x, switches=switches, size=skip.shape[1:3]))
 
         x, scaled, skips = image, image, []
         for level, (inputs, features) in enumerate(((0, w), (2 * w, 2 * w), (4 * w, 4 * w))):
@@ -96,7 +97,7 @@ class AttentionMNet(nn.Module):
     def beside(self, name: str, features: int, scaled: jax.Array, x: jax.Array) -> jax.Array:
         """The scaled image through a convolution, beside the features from the level above."""
         conv = Conv(features, (3, 3), padding=1, dtype=self.dtype, name=name)
-        return jnp.concatenate([nn.relu(conv(scaled)), x], axis=-1)
+        return jnp.concatenate([relu(conv(scaled)), x], axis=-1)
 
     def input_size(self, output: int) -> int:
         """The smallest legal side of an input whose output covers `output` pixels."""
@@ -130,7 +131,7 @@ class AttentionGate(nn.Module):
             kernel_size=3,
             name="phi_up",
         )
-        sum_ = nn.relu(theta + up(phi, size=half))
+        sum_ = relu(theta + up(phi, size=half))
         psi = nn.sigmoid(conv(1, (1, 1), name="psi")(sum_))
         out = conv(skip.shape[-1], (1, 1), name="out")(nearest(psi, size) * skip)
         return self.norm(dtype=self.dtype, name="norm")(out, train=train)

@@ -14,6 +14,7 @@ from segjax.errors import InputError
 from segjax.nn.initializers import normal
 from segjax.nn.layers import BatchNorm, Conv
 from segjax.nn.upsample import MaxUnpool, TransposedConv, legal_side
+from segjax.ops.activation import relu
 
 
 class DeconvNet(nn.Module):
@@ -47,7 +48,7 @@ class DeconvNet(nn.Module):
         gaussian = normal(0.01)
 
         def norm_relu(name: str, x: jax.Array) -> jax.Array:
-            return nn.relu(self.norm(dtype=self.dtype, name=name)(x, train=train))
+            return relu(self.norm(dtype=self.dtype, name=name)(x, train=train))
 
         def deconv(name: str, norm: str, features: int, x: jax.Array, k: int, pad: int):
             layer = TransposedConv(

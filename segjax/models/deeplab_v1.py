@@ -16,6 +16,7 @@ from segjax.backbones.vgg import vgg16
 from segjax.nn.initializers import normal
 from segjax.nn.layers import Conv
 from segjax.nn.upsample import Bilinear, legal_side
+from segjax.ops.activation import relu
 from segjax.ops.pooling import avg_pool
 
 
@@ -54,7 +55,7 @@ class DeepLabV1(nn.Module):
                 dtype=self.dtype,
                 name=name,
             )
-            x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(conv(x)))
+            x = nn.Dropout(self.dropout, deterministic=not train)(relu(conv(x)))
         gaussian = normal(0.01)
         head = Conv(self.num_classes, (1, 1), kernel_init=gaussian, dtype=self.dtype, name="fc8")
         x = head(x).astype(jnp.float32)

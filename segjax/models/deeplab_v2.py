@@ -19,6 +19,7 @@ from segjax.nn.initializers import normal
 from segjax.nn.layers import BatchNorm, Conv
 from segjax.nn.sizes import round_up
 from segjax.nn.upsample import BedOfNails, Bilinear, legal_side, unwrapped
+from segjax.ops.activation import relu
 from segjax.ops.resize import bilinear
 
 
@@ -67,7 +68,7 @@ class SummedClassifiers(nn.Module):
             fc6 = conv(self.hidden, (3, 3), padding=rate, kernel_dilation=rate, name=f"fc6_{i}")
             fc7 = conv(self.hidden, (1, 1), name=f"fc7_{i}")
             fc8 = conv(self.num_classes, (1, 1), kernel_init=_GAUSSIAN, name=f"fc8_{i}")
-            branches.append(fc8(drop(nn.relu(fc7(drop(nn.relu(fc6(x))))))))
+            branches.append(fc8(drop(relu(fc7(drop(relu(fc6(x))))))))
         return functools.reduce(jnp.add, branches)
 
 

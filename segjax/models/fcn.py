@@ -17,6 +17,7 @@ from segjax.backbones.alexnet import caffenet
 from segjax.backbones.vgg import vgg16
 from segjax.nn.layers import Conv
 from segjax.nn.upsample import TransposedConv, bilinear_kernel
+from segjax.ops.activation import relu
 from segjax.ops.pooling import max_pool
 
 
@@ -75,7 +76,7 @@ class FCN(nn.Module):
         maps = self.backbone(image, train=train)
         x = maps["c5"]
         for name, size in (("fc6", self.window), ("fc7", 1)):
-            x = nn.relu(Conv(self.hidden, (size, size), padding=0, dtype=self.dtype, name=name)(x))
+            x = relu(Conv(self.hidden, (size, size), padding=0, dtype=self.dtype, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = self.score("score_fr", x)  # 1/32
         margin = self.margin - 32 * (self.window - 1) / 2  # of x, as fc6 is not padded

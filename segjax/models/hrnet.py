@@ -16,6 +16,7 @@ from segjax.nn.initializers import normal
 from segjax.nn.layers import BatchNorm, Conv
 from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops import resize
+from segjax.ops.activation import relu
 
 
 def concatenate_maps(
@@ -61,7 +62,7 @@ class HRNetV2(nn.Module):
         maps = self.backbone(image, train=train)
         x = concatenate_maps(maps, self.upsample, self.dtype)  # 1/4
         x = conv(x.shape[-1], name="last_layer_conv")(x)
-        x = nn.relu(self.norm(dtype=self.dtype, name="last_layer_norm")(x, train=train))
+        x = relu(self.norm(dtype=self.dtype, name="last_layer_norm")(x, train=train))
         logits = conv(self.num_classes, name="head")(x).astype(jnp.float32)
         return {"logits": self.resize(logits, (image.shape[1], image.shape[2]))}  # 1
 

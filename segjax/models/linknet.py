@@ -17,6 +17,7 @@ from segjax.backbones.resnet import resnet18, resnet34
 from segjax.nn import sizes
 from segjax.nn.layers import BatchNorm, Conv, ConvNorm
 from segjax.nn.upsample import TransposedConv
+from segjax.ops.activation import relu
 from segjax.ops.pooling import max_pool
 
 
@@ -39,7 +40,7 @@ class Decoder(nn.Module):
         x = conv(quarter, name="conv1")(x, train=train)
         up = self.upsample(features=quarter, factor=self.factor, dtype=self.dtype, name="up")
         x = up(x, size=size)
-        x = nn.relu(self.norm(dtype=self.dtype, name="norm2")(x, train=train))
+        x = relu(self.norm(dtype=self.dtype, name="norm2")(x, train=train))
         return conv(self.features, name="conv3")(x, train=train)
 
 
@@ -56,7 +57,7 @@ class FullConvHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = self.upsample(features=self.features, dtype=self.dtype, name="up1")(x)  # 1/2
-        x = nn.relu(self.norm(dtype=self.dtype, name="norm1")(x, train=train))
+        x = relu(self.norm(dtype=self.dtype, name="norm1")(x, train=train))
         conv = ConvNorm(self.features, norm=self.norm, use_bias=True, dtype=self.dtype, name="conv")
         x = conv(x, train=train)
         up = self.upsample_logits(features=self.num_classes, dtype=self.dtype, name="up2")
@@ -76,8 +77,8 @@ class UnpaddedHead(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         conv = functools.partial(Conv, dtype=self.dtype)
         up = self.upsample(features=self.features, dtype=self.dtype, name="up")
-        x = nn.relu(up(x, size=(2 * x.shape[1] + 1, 2 * x.shape[2] + 1)))
-        x = nn.relu(conv(self.features, (3, 3), padding="VALID", name="conv")(x))
+        x = relu(up(x, size=(2 * x.shape[1] + 1, 2 * x.shape[2] + 1)))
+        x = relu(conv(self.features, (3, 3), padding="VALID", name="conv")(x))
         return conv(self.num_classes, (2, 2), padding=1, name="logits")(x)
 
 
@@ -109,7 +110,7 @@ class LinkNet(nn.Module):
     backbone: nn.Module = resnet18()
     skips: tuple[str | None, ...] = ("c4", "c3", "c2", "stem")
     features: int = 64
-    after_sum: Callable[[jax.Array], jax.Array] = nn.relu
+    after_sum: Callable[[jax.Array], jax.Array] = relu
     use_bias: bool = True  # in the convolutions before normalisation
     head: Callable[..., nn.Module] = FullConvHead
     upsample: Callable[..., nn.Module] = functools.partial(TransposedConv, kernel_size=3)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from segjax.nn.layers import Conv
 from segjax.nn.sizes import check_multiple, round_up
 from segjax.nn.upsample import TransposedConv
+from segjax.ops.activation import relu
 from segjax.ops.pooling import avg_pool, max_pool_with_switches
 from segjax.ops.resize import nearest
 
@@ -42,7 +43,7 @@ class MNet(nn.Module):
 
         def conv(name: str, level: int, x: jax.Array) -> jax.Array:
             features = self.width * 2**level
-            return nn.relu(Conv(features, (3, 3), padding=1, dtype=self.dtype, name=name)(x))
+            return relu(Conv(features, (3, 3), padding=1, dtype=self.dtype, name=name)(x))
 
         def pair(block: int, level: int, x: jax.Array) -> jax.Array:
             for i in (1, 2):

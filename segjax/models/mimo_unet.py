@@ -16,6 +16,7 @@ from segjax.errors import InputError
 from segjax.nn.layers import Conv
 from segjax.nn.sizes import check_multiple, round_up
 from segjax.nn.upsample import TransposedConv
+from segjax.ops.activation import relu
 from segjax.ops.resize import nearest
 
 
@@ -54,11 +55,11 @@ class MIMOUNet(nn.Module):
         dropout = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)
         image2, image4 = image[:, ::2, ::2], image[:, ::4, ::4]  # nearest resize
 
-        res1 = body(name="Encoder_0")(nn.relu(conv(w, name="feat_extract_0")(image)))
-        z = nn.relu(conv(2 * w, strides=2, name="feat_extract_1")(res1))  # 1/2
+        res1 = body(name="Encoder_0")(relu(conv(w, name="feat_extract_0")(image)))
+        z = relu(conv(2 * w, strides=2, name="feat_extract_1")(res1))  # 1/2
         z = self.attend("FAM2", z, self.shallow("SCM2", image2, 2 * w))
         res2 = body(name="Encoder_1")(z)
-        z = nn.relu(conv(4 * w, strides=2, name="feat_extract_2")(res2))  # 1/4
+        z = relu(conv(4 * w, strides=2, name="feat_extract_2")(res2))  # 1/4
         z = self.attend("FAM1", z, self.shallow("SCM1", image4, 4 * w))
         z = body(name="Encoder_2")(z)
 
@@ -69,16 +70,16 @@ class MIMOUNet(nn.Module):
         res1 = dropout(self.fuse("AFFs_0", fused1, w))
 
         def up(name: str, features: int, z: jax.Array) -> jax.Array:
-            return nn.relu(self.upsample(features=features, dtype=self.dtype, name=name)(z))
+            return relu(self.upsample(features=features, dtype=self.dtype, name=name)(z))
 
         outputs = {}
         z = body(name="Decoder_0")(z)
         outputs["logits4"] = conv(self.num_classes, name="ConvsOut_0")(z)
         z = jnp.concatenate([up("feat_extract_3", 2 * w, z), res2], axis=-1)  # 1/2
-        z = body(name="Decoder_1")(nn.relu(conv(2 * w, size=1, name="Convs_0")(z)))
+        z = body(name="Decoder_1")(relu(conv(2 * w, size=1, name="Convs_0")(z)))
         outputs["logits2"] = conv(self.num_classes, name="ConvsOut_1")(z)
         z = jnp.concatenate([up("feat_extract_4", w, z), res1], axis=-1)  # 1
-        z = body(name="Decoder_2")(nn.relu(conv(w, size=1, name="Convs_1")(z)))
+        z = body(name="Decoder_2")(relu(conv(w, size=1, name="Convs_1")(z)))
         outputs["logits"] = conv(self.num_classes, name="feat_extract_5")(z)
         outputs = {name: x.astype(jnp.float32) for name, x in outputs.items()}
         if self.output == "image":
@@ -92,7 +93,7 @@ class MIMOUNet(nn.Module):
         rest = features - image.shape[-1]
         widths = ((features // 4, 3), (features // 2, 1), (features // 2, 3), (rest, 1))
         for i, (width, size) in enumerate(widths):
-            x = nn.relu(_Conv(width, size, dtype=self.dtype, name=f"{name}_main_{i}")(x))
+            x = relu(_Conv(width, size, dtype=self.dtype, name=f"{name}_main_{i}")(x))
         x = jnp.concatenate([image, x], axis=-1)
         return _Conv(features, 1, dtype=self.dtype, name=f"{name}_conv")(x)
 
@@ -104,7 +105,7 @@ class MIMOUNet(nn.Module):
     def fuse(self, name: str, maps: list[jax.Array], features: int) -> jax.Array:
         """The asymmetric feature fusion of the three scales at one of them."""
         x = jnp.concatenate(maps, axis=-1)
-        x = nn.relu(_Conv(features, 1, dtype=self.dtype, name=f"{name}_conv_0")(x))
+        x = relu(_Conv(features, 1, dtype=self.dtype, name=f"{name}_conv_0")(x))
         return _Conv(features, dtype=self.dtype, name=f"{name}_conv_1")(x)
 
     def input_size(self, output: int) -> int:
@@ -146,7 +147,7 @@ class _Residuals(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for i in range(self.blocks):
-            y = nn.relu(_Conv(x.shape[-1], dtype=self.dtype, name=f"layers_{i}_0")(x))
+            y = relu(_Conv(x.shape[-1], dtype=self.dtype, name=f"layers_{i}_0")(x))
             x = x + _Conv(x.shape[-1], dtype=self.dtype, name=f"layers_{i}_1")(y)
         return x
 

@@ -18,6 +18,7 @@ from segjax.nn.initializers import normal
 from segjax.nn.layers import Conv
 from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops import resize
+from segjax.ops.activation import relu
 from segjax.ops.pooling import max_pool
 
 
@@ -29,8 +30,8 @@ class ResidualConvUnit(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         features = x.shape[-1]
-        y = _conv(features, 3, "conv1", use_bias=True, dtype=self.dtype)(nn.relu(x))
-        return x + _conv(features, 3, "conv2", dtype=self.dtype)(nn.relu(y))
+        y = _conv(features, 3, "conv1", use_bias=True, dtype=self.dtype)(relu(x))
+        return x + _conv(features, 3, "conv2", dtype=self.dtype)(relu(y))
 
 
 class ChainedResidualPooling(nn.Module):
@@ -44,7 +45,7 @@ class ChainedResidualPooling(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         pool = functools.partial(max_pool, window=(5, 5), stride=(1, 1), padding=((2, 2), (2, 2)))
-        x = y = nn.relu(x)
+        x = y = relu(x)
         for i in range(1, self.length + 1):
             conv = _conv(x.shape[-1], self.kernel_size, f"conv{i}", dtype=self.dtype)
             y = conv(pool(y)) if self.order == "pool-conv" else pool(conv(y))

@@ -16,6 +16,7 @@ from segjax.backbones.vgg import VGG, vgg16_bn
 from segjax.errors import InputError
 from segjax.nn.layers import BatchNorm, Conv
 from segjax.nn.upsample import MaxUnpool, legal_side
+from segjax.ops.activation import relu
 from segjax.ops.local_response import local_response_norm
 from segjax.ops.pooling import max_pool_with_switches
 
@@ -55,7 +56,7 @@ class SegNet(nn.Module):
                 x = Conv(features, (3, 3), padding=1, dtype=self.dtype, name=name)(x)
                 if (stage, i) != (1, 1):
                     norm = self.norm(dtype=self.dtype, name=f"{name}_bn")
-                    x = nn.relu(norm(x, train=train))
+                    x = relu(norm(x, train=train))
         return {"logits": x.astype(jnp.float32)}
 
     def input_size(self, output: int) -> int:
@@ -94,7 +95,7 @@ class SegNetBasic(nn.Module):
 
         x, pools = local_response_norm(image), []
         for i in range(1, self.depth + 1):
-            x, switches = max_pool_with_switches(nn.relu(conv_norm(f"conv{i}", x)), ceil_mode=True)
+            x, switches = max_pool_with_switches(relu(conv_norm(f"conv{i}", x)), ceil_mode=True)
             pools.append(switches)  # 1/2**i
         for i in range(self.depth, 0, -1):
             up = self.upsample(features=self.width, dtype=self.dtype, name=f"upsample{i}")

@@ -18,6 +18,7 @@ from segjax.backbones.vgg import vgg11, vgg16
 from segjax.nn import sizes
 from segjax.nn.layers import BatchNorm, Conv, ConvNorm
 from segjax.nn.upsample import Bilinear, Switches, TransposedConv
+from segjax.ops.activation import relu
 from segjax.ops.pooling import max_pool_with_switches
 
 
@@ -33,7 +34,7 @@ class ConvUp(nn.Module):
     def __call__(self, x: jax.Array, switches: Switches | None, *, train: bool) -> jax.Array:
         conv = ConvNorm(self.middle, norm=None, dtype=self.dtype, name="conv")
         up = self.upsample(features=self.features, factor=2, dtype=self.dtype, name="up")
-        return nn.relu(up(conv(x, train=train), switches=switches))
+        return relu(up(conv(x, train=train), switches=switches))
 
 
 class UpConvs(nn.Module):
@@ -68,7 +69,7 @@ class AlbuEncoder(nn.Module):
         conv = Conv(
             self.width, (7, 7), 2, padding=3, use_bias=False, dtype=self.dtype, name="conv1"
         )
-        x = nn.relu(self.norm(dtype=self.dtype, name="bn1")(conv(image), train=train))
+        x = relu(self.norm(dtype=self.dtype, name="bn1")(conv(image), train=train))
         maps: dict[str, Any] = {"c1": x}  # 1/2
         x, maps["s2"] = max_pool_with_switches(x)  # 1/4
         for stage, units in enumerate(self.stage_sizes, 1):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from segjax.errors import InputError
 from segjax.nn.layers import BatchNorm, Conv
 from segjax.nn.upsample import Bilinear, Size, Switches, TransposedConv
+from segjax.ops.activation import relu
 from segjax.ops.pooling import max_pool_with_switches
 
 
@@ -146,7 +147,7 @@ class ConvPair(nn.Module):
             )(x)
             if self.norm is not None:
                 x = self.norm(dtype=self.dtype, name=f"norm{i}")(x, train=self.train)
-            x = nn.relu(x)
+            x = relu(x)
         return x
 
 
@@ -169,7 +170,7 @@ class RectifiedUp(nn.Module):
     ) -> jax.Array:
         up = TransposedConv(self.features, self.factor, self.dtype)
         nn.share_scope(self, up)
-        return nn.relu(up(x, size=size))
+        return relu(up(x, size=size))
 
 
 # The network that the authors released for Caffe: 31,100,354 parameters (one channel, two classes).

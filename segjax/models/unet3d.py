@@ -15,6 +15,7 @@ from segjax.errors import InputError
 from segjax.models.unet import concatenate
 from segjax.nn.layers import BatchNorm, Conv
 from segjax.nn.upsample3d import TransposedConv3D
+from segjax.ops.activation import relu
 
 
 class UNet3D(nn.Module):
@@ -135,7 +136,7 @@ class _ConvPair(nn.Module):
             x = conv(x)
             if self.norm is not None:
                 x = self.norm(dtype=self.dtype, name=f"norm{i}")(x, train=train)
-            x = nn.relu(x)
+            x = relu(x)
         return x
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from segjax.nn.layers import BatchNorm, ConvNorm
+from segjax.ops.activation import relu
 
 
 class SeparableConvNorm(nn.Module):
@@ -33,7 +34,7 @@ class SeparableConvNorm(nn.Module):
             dilation=self.dilation,
             groups=x.shape[-1],
             norm=None if linear else self.norm,
-            activation=None if linear else nn.relu,
+            activation=None if linear else relu,
             use_bias=False if linear else None,
             dtype=self.dtype,
             name="depthwise",

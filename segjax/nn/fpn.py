@@ -14,6 +14,7 @@ from segjax.errors import InputError
 from segjax.nn.initializers import caffe2_xavier
 from segjax.nn.layers import Conv
 from segjax.nn.upsample import Nearest
+from segjax.ops.activation import relu
 
 Features = Mapping[str, jax.Array]
 
@@ -112,7 +113,7 @@ class PathAggregation(nn.Module):
         )(x)
         if self.norm is not None:
             x = self.norm(dtype=self.dtype, name=f"{name}_norm")(x, train=train)
-        return nn.relu(x)
+        return relu(x)
 
 
 class Select(nn.Module):

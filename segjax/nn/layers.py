@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from segjax.nn.initializers import he_normal
 from segjax.ops import convolution
+from segjax.ops.activation import relu
 
 Conv = functools.partial(
     nn.Conv, kernel_init=he_normal, conv_general_dilated=convolution.conv_general_dilated
@@ -98,7 +99,7 @@ class ConvNorm(nn.Module):
     dilation: int = 1
     groups: int = 1
     norm: Callable[..., nn.Module] | None = BatchNorm
-    activation: Callable[[jax.Array], jax.Array] | None = nn.relu
+    activation: Callable[[jax.Array], jax.Array] | None = relu
     use_bias: bool | None = None
     dtype: Any = None
 

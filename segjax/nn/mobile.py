@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from segjax.nn.layers import BatchNorm, Conv
+from segjax.ops.activation import relu
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -63,7 +64,7 @@ class SqueezeExcitation(nn.Module):
     """
 
     features: int
-    activation: Activation = nn.relu
+    activation: Activation = relu
     gate: Activation = nn.sigmoid
     dtype: Any = None
 
