@@ -38,9 +38,11 @@ def build_segjax(case, mode):
 
     from segjax.backbones import hrnet
     from segjax.backbones.resnet import resnet50
+    from segjax.losses.cross_entropy import cross_entropy
     from segjax.models.deeplab_v3 import deeplab_v3_torchvision
     from segjax.models.hrnet import HRNetV2
     from segjax.models.pspnet import pspnet50
+    from segjax.tasks.fit import init_variables
 
     side, batch, parameters = CASES[case]
     dtype = jnp.bfloat16 if mode == "forward_bf16" else None
@@ -54,7 +56,7 @@ def build_segjax(case, mode):
     image = jnp.asarray(rng.standard_normal((batch, side, side, 3), np.float32))
     label = jnp.asarray(rng.integers(0, 21, (batch, side, side)))
     begin = time.perf_counter()
-    variables = jax.jit(lambda key: net.init(key, image[:1], train=False))(jax.random.key(0))
+    variables = init_variables(net, jax.random.key(0), image)
     jax.block_until_ready(variables)
     print(f"{case}: initialisation {time.perf_counter() - begin:.1f} s", file=sys.stderr)
     params = variables.pop("params")
@@ -73,8 +75,7 @@ def build_segjax(case, mode):
             mutable=list(state),
             rngs={"dropout": key},
         )
-        loss = optax.softmax_cross_entropy_with_integer_labels(out["logits"], label)
-        return loss.mean(), state
+        return cross_entropy(out["logits"], label), state
 
     tx = optax.sgd(1e-3, momentum=0.9)
 

@@ -60,7 +60,9 @@ def caffe2_xavier(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float
 def _draw(key, shape, dtype, sample, scale):
     def draw(key_data: jax.Array) -> np.ndarray:
         seed = np.asarray(key_data).ravel().tolist()
-        return np.float32(scale) * sample(np.random.Generator(np.random.Philox(seed)))
+        values = sample(np.random.Generator(np.random.Philox(seed)))
+        values *= np.float32(scale)  # in place: a copy of the weights costs as much as drawing them
+        return values
 
     result = jax.ShapeDtypeStruct(shape, jnp.float32)
     data = jax.random.key_data(key)

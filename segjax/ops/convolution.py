@@ -230,7 +230,7 @@ def _formulation(geometry, x, w):
         return _lax
     if (kh, kw) == (1, 1) and geometry.padding == ((0, 0), (0, 0)):
         return _pointwise
-    if _share_inside(geometry, x.shape, w.shape) < 0.6:
+    if _share_inside(geometry, x.shape, w.shape) < 0.8:
         return _clipped
     if x.dtype == jnp.bfloat16 and geometry.strides == (1, 1) and kw > 1 and cin >= 128:
         return _row_dots

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from segjax.errors import InputError
+from segjax.ops.host_key import folded_on_host
 
 
 class Model(Protocol):
@@ -107,7 +108,7 @@ def init_variables(model: Model, key: jax.Array, image: Any) -> Any:
     *size, channels = image.shape[1:]
     sides = [model.input_size(n) for n in size]
     zeros = jnp.zeros((1, *sides, channels), jnp.float32)
-    return jax.jit(lambda key: model.init(key, zeros, train=False))(key)
+    return jax.jit(lambda key: model.init(folded_on_host(key), zeros, train=False))(key)
 
 
 def coarse(x: jax.Array, size: Sequence[int]) -> jax.Array:
