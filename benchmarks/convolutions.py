@@ -37,6 +37,14 @@ CASES = {
         *((2, 32, 32, 2048), 256, 3),
         {"kernel_dilation": 36},
     ),
+    "3x3 in 2 groups, 384 -> 384, 13x13, batch 4": (
+        *((4, 13, 13, 384), 384, 3),
+        {"feature_group_count": 2},
+    ),
+    "3x3 in 32 groups, 256 -> 256, 32x32, batch 4": (
+        *((4, 32, 32, 256), 256, 3),
+        {"feature_group_count": 32},
+    ),
     "transposed 2x2 stride 2, 128 -> 64, 64x64, batch 4": ((4, 64, 64, 128), 64, 2, "transposed"),
     "transposed 3x3 stride 2, 64 -> 32, 64x64, batch 4": ((4, 64, 64, 64), 32, 3, "transposed"),
     "bfloat16 1x1, 256 -> 64, 64x64, batch 4": ((4, 64, 64, 256), 64, 1, {"dtype": jnp.bfloat16}),

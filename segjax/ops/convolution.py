@@ -1,9 +1,9 @@
 """Convolutions in the formulations that XLA runs fast, equal to `lax` in value and gradient.
 
 XLA:CPU runs a plain NHWC convolution at the speed of a matrix product, but not its weight gradient
-(a convolution whose window is the whole image), large dilations, depthwise convolutions, bfloat16,
-or a dilated input, which is how `lax` writes transposed convolutions. Here these are matrix
-products and shifts instead. `docs/performance.md` has the measured times.
+(a convolution whose window is the whole image), large dilations, groups, bfloat16, or a dilated
+input, which is how `lax` writes transposed convolutions. Here these are matrix products, shifts,
+and one convolution a group. `docs/performance.md` has the measured times.
 
 On other backends everything but `conv_transpose` is plain `lax.conv_general_dilated`; which of the
 two runs is decided when a program is compiled for its device. Reverse-mode differentiation is
@@ -208,7 +208,7 @@ def _backward(geometry, x, w, g):
     def cpu(x, w, g):
         if fast is _pointwise:
             return _pointwise_gradients(geometry, x, w, g)
-        if fast in (_depthwise, _clipped):  # their derivatives are again shifts or products
+        if fast in (_depthwise, _clipped, _grouped):  # made of what has fast derivatives
             return jax.vjp(functools.partial(fast, geometry), x, w)[1](g)
         if _has_row_products(geometry, w.shape):
             (dx,) = jax.vjp(lambda x: _lax(geometry, x, w), x)[1](g)
@@ -227,10 +227,10 @@ def _formulation(geometry, x, w):
     if cin == 1 and geometry.groups == x.shape[-1] == cout > 1:
         return _depthwise
     if geometry.groups > 1:
-        return _lax
+        return _grouped if geometry.groups <= 32 else _lax
     if (kh, kw) == (1, 1) and geometry.padding == ((0, 0), (0, 0)):
         return _pointwise
-    if _share_inside(geometry, x.shape, w.shape) < 0.8:
+    if geometry.dilation != (1, 1) and _share_inside(geometry, x.shape, w.shape) < 0.8:
         return _clipped
     if x.dtype == jnp.bfloat16 and geometry.strides == (1, 1) and kw > 1 and cin >= 128:
         return _row_dots
@@ -268,6 +268,13 @@ def _depthwise(geometry, x, w):
         for j in range(w.shape[1]):
             y = y + padded[:, i * dh :: sh, j * dw :: sw][:, :h, :wd] * w[i, j, 0]
     return y.astype(x.dtype)
+
+
+def _grouped(geometry, x, w):
+    """Few groups: a convolution each, because XLA's weight gradient of all at once is slow."""
+    single, groups = geometry._replace(groups=1), geometry.groups
+    parts = zip(jnp.split(x, groups, axis=-1), jnp.split(w, groups, axis=-1), strict=True)
+    return jnp.concatenate([_conv(single, *part) for part in parts], axis=-1)
 
 
 def _clipped(geometry, x, w):

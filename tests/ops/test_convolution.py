@@ -56,7 +56,7 @@ ASYMMETRIC = ((1, 3), (0, 2))
 CONVOLUTIONS = [
     ((1, 5, 7, 12, 5, (3, 3), (1, 1), (1, 1), "SAME", 1), "row_products"),
     ((3, 5, 7, 10, 12, (3, 3), (1, 1), (1, 1), "VALID", 1), "row_products"),
-    ((2, 9, 8, 12, 3, (3, 2), (1, 1), (2, 1), ASYMMETRIC, 1), "row_products"),
+    ((2, 16, 17, 12, 3, (3, 2), (1, 1), (2, 1), ASYMMETRIC, 1), "row_products"),
     ((2, 5, 6, 9, 9, (1, 3), (1, 1), (1, 1), "SAME_LOWER", 1), "row_products"),
     ((1, 9, 10, 16, 4, (3, 3), (1, 1), (1, 1), ((-1, 2), (3, -1)), 1), "row_products"),
     ((3, 5, 7, 4, 3, (1, 1), (1, 1), (1, 1), "SAME", 1), "pointwise"),
@@ -70,8 +70,10 @@ CONVOLUTIONS = [
     ((2, 5, 5, 3, 4, (3, 3), (1, 1), (1, 1), "SAME", 1), "lax"),
     ((1, 7, 9, 12, 4, (3, 3), (2, 2), (1, 1), "SAME", 1), "lax"),
     ((1, 8, 9, 9, 2, (7, 7), (1, 1), (1, 1), "SAME", 1), "lax"),
-    ((2, 5, 5, 8, 6, (3, 3), (1, 1), (1, 1), "SAME", 2), "lax"),
-    ((2, 5, 5, 3, 6, (3, 3), (1, 1), (1, 1), "SAME", 3), "lax"),
+    ((2, 5, 5, 8, 6, (3, 3), (1, 1), (1, 1), "SAME", 2), "grouped"),
+    ((1, 7, 6, 9, 6, (3, 5), (2, 1), (1, 2), ASYMMETRIC, 3), "grouped"),
+    ((2, 5, 5, 3, 6, (3, 3), (1, 1), (1, 1), "SAME", 3), "grouped"),
+    ((1, 4, 3, 66, 33, (3, 3), (1, 1), (1, 1), "SAME", 33), "lax"),
     ((1, 2, 2, 9, 4, (3, 3), (1, 1), (1, 1), "VALID", 1), "lax"),  # no outputs
 ]
 
@@ -97,7 +99,7 @@ def convolve(with_function, case):
 @pytest.mark.parametrize(("case", "formulation"), CONVOLUTIONS)
 def test_equals_lax_in_value_and_gradient(case, formulation, monkeypatch):
     used = set()
-    for name in ("_row_products", "_pointwise", "_depthwise", "_clipped"):
+    for name in ("_row_products", "_pointwise", "_depthwise", "_clipped", "_grouped"):
         original = getattr(convolution, name)
 
         def note(*args, original=original, name=name):
