@@ -15,7 +15,7 @@ ZOO: dict[str, tuple[str, dict]] = {
     "deconvnet": ("deconvnet", {"model.width": 16, "model.hidden": 256}),
     "segnet": ("segnet", {"model.width": 16}),
     "segnet_basic": ("segnet_basic", {"model.width": 16}),
-    "unet": ("unet_camvid", {"width": 16, "learning_rate": 1e-3}),
+    "unet": ("unet_camvid", {"learning_rate": 1e-3}),
     "unet_resnet34": ("encoder_unet", {"model.width": 8}),
     "unet_resnet50": ("encoder_unet", {"model.width": 8, "model.backbone": "resnet50"}),
     "unet_efficientnet_b0": (

@@ -66,7 +66,8 @@ def _cells(config: Any, split: str) -> Source:
 def _folder(config: Any, split: str) -> Source:
     if config.root is None:
         raise InputError("Say where your images are: --config.root=FOLDER.")
-    return folder.source(split, config.data_dir, root=config.root)
+    options = {"val_fraction": config.val_fraction, "skip_bad": config.skip_bad}
+    return folder.source(split, config.data_dir, root=config.root, **options)
 
 
 DATASETS = {
@@ -108,6 +109,8 @@ def get_config(**model: Any) -> ConfigDict:
     config.dataset = "camvid"  # or cells, or folder
     config.manual_dir = config_dict.placeholder(str)  # camvid: where the images and labels are
     config.root = config_dict.placeholder(str)  # folder: where your images/ and masks/ are
+    config.val_fraction = 0.2  # folder: of the images, unless there are train/ and val/ folders
+    config.skip_bad = False  # folder: go on without files that cannot be used
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps prepared data sets
     config.num_workers = 0  # worker processes; 0: threads
     config.scale = config_dict.placeholder(float)  # of the images; the data set's

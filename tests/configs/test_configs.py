@@ -20,8 +20,7 @@ NAMES = sorted(path.stem for path in (ROOT / "configs").glob("[!_]*.py"))
 SMALL = {
     "unet": {"model.width": 2, "model.depth": 2, "batch_size": 2},
     "unet_isbi": {"width": 2, "crop": (64, 64), "batch_size": 2},
-    "unet_camvid": {"width": 2, "scale": 0.1, "batch_size": 2},
-    "unet_folder": {"width": 2, "crop": (32, 48), "eval_size": (32, 48), "batch_size": 2},
+    "unet_folder": {"model.width": 2, "crop": (32, 48), "eval_size": (32, 48), "batch_size": 2},
     "unet_paper": {},
     "unet3d": {"model.width": 2, "model.depth": 1, "volume": (24, 24, 32), "crop": (8, 16, 16)},
     "colourisation": {"width": 2, "side": 36, "crop": (32, 48), "batch_size": 2}
@@ -54,6 +53,7 @@ ZOO = {  # on CamVid, by segjax.recipe
     "segnet_basic": {"model.width": 2},
     "semantic_fpn": {"model.width": 4, "model.backbone": "resnet18"},
     "ternausnet": {},
+    "unet_camvid": {"model.width": 2},
     "finetune": {"model.width": 1, "init_from": "resnet34.pth:backbone"},
     "transfer": {"model.width": 1, "init_from": "resnet34.pth:backbone"},
 }
@@ -113,7 +113,6 @@ def files(tmp_path_factory) -> dict[str, dict[str, str]]:
         "unet3d": {},
         "unet_isbi": isbi,
         "unet_paper": isbi,
-        "unet_camvid": {"manual_dir": str(root / "camvid")},
         "unet_folder": {"root": str(root / "folder")},
         "colourisation": {"manual_dir": str(root / "camvid")},
         "inpainting": {"root": str(root / "photographs")},
