@@ -210,7 +210,7 @@ def _backward(geometry, x, w, g):
             return _pointwise_gradients(geometry, x, w, g)
         if fast in (_depthwise, _clipped, _grouped):  # made of what has fast derivatives
             return jax.vjp(functools.partial(fast, geometry), x, w)[1](g)
-        if _has_row_products(geometry, w.shape):
+        if _has_row_products(geometry, x.shape, w.shape):
             (dx,) = jax.vjp(lambda x: _lax(geometry, x, w), x)[1](g)
             return dx, _row_products(geometry, x, g, w.shape).astype(w.dtype)
         return default(x, w, g)
@@ -307,10 +307,15 @@ def _row_dots(geometry, x, w):
     return y.astype(x.dtype)
 
 
-def _has_row_products(geometry, w_shape):
-    """Where the row products beat XLA's own weight gradient: not for large windows or stems."""
+def _has_row_products(geometry, x_shape, w_shape):
+    """Where the row products beat XLA's own weight gradient: not for stems, nor for large windows.
+
+    Windows above 3x3 need an image to match, for the columns of all shifts are as wide as it is.
+    """
     kh, kw, cin, _ = w_shape
-    return geometry.groups == 1 and geometry.strides == (1, 1) and max(kh, kw) <= 3 and cin > 8
+    window, image = max(kh, kw), min(_output_size(geometry, x_shape, w_shape))
+    fits = window <= 3 or (window <= 8 and image >= 4 * window)
+    return geometry.groups == 1 and geometry.strides == (1, 1) and fits and cin > 8
 
 
 def _row_products(geometry, x, g, w_shape):
