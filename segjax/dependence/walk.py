@@ -1,6 +1,7 @@
 """Following supports through a traced function, its calls, branches and loops."""
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ def _equation(eqn: Any, inputs: list[Value]) -> list[Value]:
     if not any(value.parts for value in inputs) or any(0 in shape for shape in shapes):
         return _independent(eqn, inputs, shapes)
     if name in LOOPS:
-        return LOOPS[name](params, inputs)
+        return LOOPS[name](params, inputs, shapes)
     return list(map(Value, shapes, propagate(name, params, inputs, shapes)))
 
 
@@ -101,7 +102,7 @@ def _independent(eqn: Any, inputs: list[Value], shapes: list[tuple[int, ...]]) -
     ]
 
 
-def _cond(params: dict, inputs: list[Value]) -> list[Value]:
+def _cond(params: dict, inputs: list[Value], shapes: list[tuple[int, ...]]) -> list[Value]:
     """The union of the branches, and what the choice depends on."""
     index, *operands = inputs
     branches = params["branches"]
@@ -117,13 +118,18 @@ def _joined(values: Sequence[Value], choice: Value) -> Value:
     return Value(shape, union([*parts, *everything(choice, len(shape))]))
 
 
-def _scan(params: dict, inputs: list[Value]) -> list[Value]:
+def _scan(params: dict, inputs: list[Value], shapes: list[tuple[int, ...]]) -> list[Value]:
     """Step by step."""
-    first, second = params["num_consts"], params["num_consts"] + params["num_carry"]
+    # What is scanned over has one dimension more outside the body; every version of jax has its own
+    # names for the numbers.
+    body = params["jaxpr"]
+    outside = [value.shape for value in inputs]
+    second = sum(map(operator.eq, outside, (aval.shape for aval in body.in_avals)))
+    first = second - sum(map(operator.eq, shapes, (aval.shape for aval in body.out_avals)))
     consts, carry, xs = inputs[:first], inputs[first:second], inputs[second:]
     steps, length = {}, params["length"]
     for i in reversed(range(length)) if params["reverse"] else range(length):
-        out = _walk(params["jaxpr"], [*consts, *carry, *(_item(x, i) for x in xs)])
+        out = _walk(body, [*consts, *carry, *(_item(x, i) for x in xs)])
         carry, steps[i] = out[: len(carry)], out[len(carry) :]
     stacked = zip(*(steps[i] for i in range(length)), strict=True)
     return [*carry, *(Value((length, *ys[0].shape), stack(ys, 0)) for ys in stacked)]
@@ -135,7 +141,7 @@ def _item(x: Value, i: int) -> Value:
     return Value(x.shape[1:], parts, None if constant is None else lambda: constant()[i])
 
 
-def _while(params: dict, inputs: list[Value]) -> list[Value]:
+def _while(params: dict, inputs: list[Value], shapes: list[tuple[int, ...]]) -> list[Value]:
     """As many steps as change a support: how many there will be is not known."""
     split = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
     of_cond, of_body = inputs[: split[0]], inputs[split[0] : split[1]]
