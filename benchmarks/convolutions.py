@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from segjax import cli
 from segjax.ops import convolution
+from segjax.ops.conv_transpose import conv_transpose
 
 CASES = {
     # name: (input shape, features, kernel, options of nn.Conv)
@@ -75,7 +76,7 @@ def times(case, backward: int, calls: int) -> list[float]:
     generator = np.random.default_rng(0)
     kernel_shape = (k, k, shape[-1], features)
     if options == "transposed":
-        apply = functools.partial(convolution.conv_transpose, stride=(2, 2))
+        apply = functools.partial(conv_transpose, stride=(2, 2))
         dtype = jnp.float32
     else:
         layer = nn.Conv(

@@ -23,6 +23,7 @@ from zoo import ZOO
 
 from segjax import cli, optim
 from segjax.data import cells
+from segjax.tasks.fit import fit_to
 from segjax.tasks.semantic import semantic
 
 
@@ -31,9 +32,14 @@ def overfit(
 ) -> tuple[float, float, float]:
     """(first loss, last loss, share of pixels right) of training on one batch.
 
-    image float32 [B, H, W, C], label int [B, H, W]. Without dropout's noise in the last column.
+    image float32 [B, H, W, C], label int [B, H, W], both with mirrored borders where the model
+    needs larger ones. Without dropout's noise in the last column.
     """
     num_classes = int(label.max()) + 1
+    image, label = (
+        np.asarray(fit_to(model, x, label.shape[1:])) for x in (image, label[..., None])
+    )
+    label = label[..., 0]
     task = semantic(model, num_classes, metrics=[], size=label.shape[1:])
     batch = {"image": image, "label": label, "valid": np.ones(len(image), bool)}
     variables = dict(task.init(jax.random.key(0), batch))

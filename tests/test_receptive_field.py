@@ -12,7 +12,7 @@ from segjax.errors import InputError
 from segjax.models.unet import UNet
 from segjax.nn import upsample
 from segjax.ops import convolution, pixel_shuffle, pooling, resize
-from segjax.ops.convolution import conv_transpose
+from segjax.ops.conv_transpose import conv_transpose
 from segjax.receptive_field import Field, analytic, measured
 
 

@@ -19,7 +19,7 @@ from segjax.dependence.walk import trace
 from segjax.errors import InputError
 from segjax.models import table
 from segjax.models.unet import UNet
-from segjax.ops.convolution import conv_transpose
+from segjax.ops.conv_transpose import conv_transpose
 from segjax.receptive_field import Field
 
 

@@ -27,7 +27,7 @@ from segjax.nn.initializers import he_normal, he_normal_transposed
 from segjax.nn.layers import Conv
 from segjax.nn.sizes import round_up
 from segjax.ops import pixel_shuffle, pooling, resize
-from segjax.ops.convolution import conv_transpose
+from segjax.ops.conv_transpose import conv_transpose
 
 Switches = pooling.Switches
 Size = tuple[int, int]

@@ -1,12 +1,11 @@
 """Convolutions in the formulations that XLA runs fast, equal to `lax` in value and gradient.
 
 XLA:CPU runs a plain NHWC convolution at the speed of a matrix product, but not its weight gradient
-(a convolution whose window is the whole image), large dilations, groups, bfloat16, or a dilated
-input, which is how `lax` writes transposed convolutions. Here these are matrix products, shifts,
-and one convolution a group. `docs/performance.md` has the measured times.
+(a convolution whose window is the whole image), large dilations, groups or bfloat16. Here these are
+matrix products, shifts, and one convolution a group. `docs/performance.md` has the measured times.
 
-On other backends everything but `conv_transpose` is plain `lax.conv_general_dilated`; which of the
-two runs is decided when a program is compiled for its device. Reverse-mode differentiation is
+On other backends everything is plain `lax.conv_general_dilated`; which of the two runs is decided
+when a program is compiled for its device. Reverse-mode differentiation is
 defined, once or repeatedly; for forward mode turn the formulations off with `use_fast(False)`.
 """
 
@@ -15,12 +14,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
-
-from segjax.errors import InputError
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
@@ -30,8 +26,13 @@ NHWC = ("NHWC", "HWIO", "NHWC")
 _fast = True
 
 
+def is_fast() -> bool:
+    """Whether the formulations are on."""
+    return _fast
+
+
 def use_fast(enabled: bool) -> None:
-    """Turn the formulations of this module on (the default) or off: then all of it is plain `lax`.
+    """Turn the formulations, here and in `conv_transpose`, on (the default) or off: plain `lax`.
 
     Read when a function is traced: one that `jax.jit` has already compiled stays as it is.
     """
@@ -96,89 +97,6 @@ def conv_general_dilated(
         padding = lax.padtype_to_pads(lhs.shape[1:3], window, strides, padding)
     pads = (_pair(padding[0]), _pair(padding[1]))
     return _conv(Geometry(strides, pads, dilation, feature_group_count), lhs, rhs)
-
-
-def conv_transpose(
-    x: jax.Array,
-    kernel: jax.Array,
-    stride: Pair,
-    padding: Padding = ((0, 0), (0, 0)),
-    output_padding: Pair = (0, 0),
-    dilation: Pair = (1, 1),
-) -> jax.Array:
-    """Transposed convolution: the adjoint of a strided convolution, as torch.nn.ConvTranspose2d.
-
-    `x` [B, h, w, Cin] and `kernel` [kh, kw, Cin, Cout], not flipped, give [B, H, W, Cout] with
-    out[stride * i + dilation * a - padding] += x[i] * kernel[a] on each axis, hence
-    H = (h - 1) * stride - sum(padding) + dilation * (kh - 1) + output_padding + 1.
-    Raises `InputError` where that is not positive.
-
-    Each block of stride x stride outputs sees the same few inputs, so this is one undilated
-    convolution to stride * stride * Cout channels and a depth-to-space (Shi et al. 2016,
-    "Is the deconvolution layer the same as a convolutional layer?"), on every backend: the gradient
-    of `lax.conv_transpose` is slow on CPUs and on GPUs.
-    """
-    chex.assert_rank([x, kernel], 4)
-    size = tuple(
-        (n - 1) * s - sum(p) + d * (k - 1) + extra + 1
-        for n, s, p, d, k, extra in zip(
-            x.shape[1:3], stride, padding, dilation, kernel.shape[:2], output_padding, strict=True
-        )
-    )
-    if min(size) < 1:
-        raise InputError(
-            f"conv_transpose of {x.shape[1]} x {x.shape[2]} inputs has no outputs "
-            f"({size[0]} x {size[1]}): use less padding than {padding}."
-        )
-    if not _fast:
-        return _lax_conv_transpose(x, kernel, stride, padding, size, dilation)
-    if stride != (1, 1) and dilation != (1, 1):  # rare: write the dilation as zeros in the kernel
-        between = [(0, 0, d - 1) for d in dilation]
-        kernel = lax.pad(kernel, jnp.zeros((), kernel.dtype), [*between, (0, 0, 0), (0, 0, 0)])
-        dilation = (1, 1)
-    return _subpixel(x, kernel, stride, padding, size, dilation)
-
-
-def _subpixel(x, kernel, stride, padding, size, dilation):
-    """A convolution to stride * stride * Cout channels, depth-to-space, and a crop to `size`."""
-    (kh, kw, cin, cout), (sh, sw) = kernel.shape, stride
-    taps_h, taps_w = -(-kh // sh), -(-kw // sw)  # blocks of the kernel, each one stride long
-    fill = ((0, taps_h * sh - kh), (0, taps_w * sw - kw), (0, 0), (0, 0))
-    blocks = jnp.pad(kernel, fill).reshape(taps_h, sh, taps_w, sw, cin, cout)
-    # Output block I takes input I - A through kernel block A: a convolution, blocks flipped.
-    blocks = blocks[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
-    reach = [d * (taps - 1) for d, taps in zip(dilation, (taps_h, taps_w), strict=True)]
-    y = conv_general_dilated(
-        x,
-        blocks.reshape(taps_h, taps_w, cin, sh * sw * cout),
-        (1, 1),
-        [(reach[0], reach[0]), (reach[1], reach[1])],
-        rhs_dilation=dilation,
-        dimension_numbers=NHWC,
-    )
-    b, h, w, _ = y.shape
-    y = y.reshape(b, h, w, sh, sw * cout).transpose(0, 1, 3, 2, 4).reshape(b, h * sh, w * sw, cout)
-    crop = [(-p[0], n - (m - p[0])) for p, n, m in zip(padding, size, y.shape[1:3], strict=True)]
-    return _pad(y, crop)
-
-
-def _lax_conv_transpose(x, kernel, stride, padding, size, dilation):
-    """The definition, as a convolution of the dilated input with the flipped kernel."""
-    pads = []
-    for n, s, p, out, d, k in zip(
-        x.shape[1:3], stride, padding, size, dilation, kernel.shape[:2], strict=True
-    ):
-        low = d * (k - 1) - p[0]
-        pads.append((low, out - 1 + d * (k - 1) - (n - 1) * s - low))
-    return lax.conv_general_dilated(
-        x,
-        kernel[::-1, ::-1],
-        (1, 1),
-        pads,
-        lhs_dilation=stride,
-        rhs_dilation=dilation,
-        dimension_numbers=NHWC,
-    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -262,7 +180,7 @@ def _depthwise(geometry, x, w):
     """One filter a channel: a sum of shifted images, which XLA would make a dense convolution."""
     (sh, sw), (dh, dw) = geometry.strides, geometry.dilation
     h, wd = _output_size(geometry, x.shape, w.shape)
-    padded = _pad(x, geometry.padding).astype(_accumulator(x))
+    padded = pad(x, geometry.padding).astype(_accumulator(x))
     y = jnp.zeros((x.shape[0], h, wd, x.shape[-1]), padded.dtype)
     for i in range(w.shape[0]):
         for j in range(w.shape[1]):
@@ -289,7 +207,7 @@ def _clipped(geometry, x, w):
                 continue
             tap = _dot(x[:, _slice(rows[1])][:, :, _slice(cols[1])], w[i, j])
             pads = [(out.start, size - out.stop) for out, size in ((rows[0], h), (cols[0], wd))]
-            y = y + _pad(tap, pads)
+            y = y + pad(tap, pads)
     return y.astype(x.dtype)
 
 
@@ -298,7 +216,7 @@ def _row_dots(geometry, x, w):
     kh, kw, cin, cout = w.shape
     dh, dw = geometry.dilation
     h, wd = _output_size(geometry, x.shape, w.shape)
-    x = _pad(x, geometry.padding)
+    x = pad(x, geometry.padding)
     columns = jnp.concatenate([x[:, :, j * dw : j * dw + wd] for j in range(kw)], axis=-1)
     rows = w.reshape(kh, kw * cin, cout)
     y = jnp.zeros((x.shape[0], h, wd, cout), _accumulator(x))
@@ -336,7 +254,7 @@ def _row_products(geometry, x, g, w_shape):
         low = low if image is x else -low
         pads = [(0, 0), (0, 0)]
         pads[axis] = (low, size - image.shape[1 + axis] - low)
-        return _pad(image, pads)
+        return pad(image, pads)
 
     columns = jnp.concatenate([shifted(many, 1, j, width) for j in range(kw)], axis=-1)
     dw = jnp.stack([_outer(shifted(few, 0, i, height), columns) for i in range(kh)])
@@ -361,7 +279,7 @@ def _accumulator(x):
     return jnp.promote_types(x.dtype, jnp.float32)
 
 
-def _pad(x, pads):
+def pad(x: jax.Array, pads: Sequence[Sequence[int]]) -> jax.Array:
     """Zeros around the rows and columns of [B, H, W, C]; negative numbers crop."""
     config = [(0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)]
     return lax.pad(x, jnp.zeros((), x.dtype), config)

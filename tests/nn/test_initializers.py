@@ -13,7 +13,7 @@ from segjax.nn.initializers import (
     uniform,
     xavier_uniform,
 )
-from segjax.ops.convolution import conv_transpose
+from segjax.ops.conv_transpose import conv_transpose
 
 KEY = jax.random.key(3)
 

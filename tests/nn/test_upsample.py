@@ -22,7 +22,7 @@ from segjax.nn.upsample import (
     bilinear_kernel,
     icnr,
 )
-from segjax.ops.convolution import conv_transpose
+from segjax.ops.conv_transpose import conv_transpose
 from segjax.ops.pixel_shuffle import depth_to_space, space_to_depth
 from segjax.ops.pooling import max_pool_with_switches
 from segjax.ops.resize import bilinear, nearest

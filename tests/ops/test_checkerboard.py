@@ -6,7 +6,7 @@ from jax import lax
 
 from segjax.errors import InputError
 from segjax.ops.checkerboard import overlap_count, stride_contrast, stride_energy
-from segjax.ops.convolution import conv_transpose
+from segjax.ops.conv_transpose import conv_transpose
 
 
 def test_worked_counts():

@@ -13,7 +13,8 @@ from jax.sharding import PartitionSpec as P
 
 from segjax.errors import InputError
 from segjax.ops import convolution
-from segjax.ops.convolution import NHWC, conv_general_dilated, conv_transpose
+from segjax.ops.conv_transpose import conv_transpose
+from segjax.ops.convolution import NHWC, conv_general_dilated
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "conv_transpose.npz")
 GOLDEN_CONV = np.load(Path(__file__).parents[1] / "golden" / "convolution.npz")
