@@ -24,12 +24,13 @@ AUXILIARY = {"hrnet": {}, "ocr": {"aux": 0.4}}
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(width=18, modules=(1, 4, 3), units=4, head="hrnet")
+    return recipe.get_config(width=18, stage1=(4, 64), modules=(1, 4, 3), units=4, head="hrnet")
 
 
 def model(config: Any, card: dict) -> Any:
     backbone = HRNet(
         config.model.width,
+        stage1=tuple(config.model.stage1),
         modules=tuple(config.model.modules),
         units=config.model.units,
         **recipe.backbone_options(config),

@@ -1,6 +1,8 @@
 """Every architecture at a width that two CPU cores train: {name: (config, values)}."""
 
 _RESNET = {"model.width": 16}
+_SMALL_HRNET = {"model.width": 16, "model.stage1": (1, 32), "model.modules": (1, 1, 1)}
+_SMALL_HRNET |= {"model.units": 2}
 
 ZOO: dict[str, tuple[str, dict]] = {
     "naive_fcn": ("naive_fcn", {"model.width": 16}),
@@ -25,6 +27,7 @@ ZOO: dict[str, tuple[str, dict]] = {
     "unet_mobilenet_v2": ("encoder_unet", {"model.width": 8, "model.backbone": "mobilenet_v2"}),
     "unet_vgg16_bn": ("encoder_unet", {"model.width": 8, "model.backbone": "vgg16_bn"}),
     "ternausnet11": ("ternausnet", {}),
+    "ternausnet16": ("ternausnet", {"model.variant": "ternausnet16"}),
     "albunet34": ("ternausnet", {"model.variant": "albunet34"}),
     "linknet18": ("linknet", _RESNET),
     "linknet34": ("linknet", {"model.width": 16, "model.variant": "linknet34"}),
@@ -39,7 +42,8 @@ ZOO: dict[str, tuple[str, dict]] = {
     "deeplab_v3plus": ("deeplab_v3plus", _RESNET),
     "lraspp": ("lraspp", {}),
     "pspnet50": ("pspnet", _RESNET),
-    "hrnet_w18_small_v1": ("hrnet", {"model.modules": (1, 1, 1), "model.units": 2}),
+    "hrnet_w18_small_v1": ("hrnet", _SMALL_HRNET),
+    "ocr": ("hrnet", {**_SMALL_HRNET, "model.head": "ocr"}),
     "semantic_fpn": ("semantic_fpn", {"model.width": 16, "model.backbone": "resnet18"}),
     "image_pyramid": (
         "semantic_fpn",

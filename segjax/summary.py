@@ -107,6 +107,7 @@ def tables(
         "parameters": f"{count(variables['params']):,}",
         "FLOPs, one image": f"{flops / 1e9:.3g} G (multiply and add counted as two)",
         "output stride": f"{stride:g}",
+        "legal sizes": legal_sizes(model),
         "deepest map": f"{deepest[1]} x {deepest[2]} x {deepest[3]}",
         "receptive field": f"{field}, rows of the image",
         f"training memory, batch {batch_size}": memory,

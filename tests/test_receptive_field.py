@@ -167,6 +167,19 @@ def test_unet_by_position(padding):
     assert field.period == (16, 16)
 
 
+def test_gradient_of_the_unet_is_188_or_204_rows():
+    model, function = unet(padding="same", depth=4)
+    shape = (1, 320, 32, 1)
+    init = functools.partial(model.init, train=False)
+    variables = jax.jit(init)(jax.random.key(3), jnp.zeros(shape))
+    field = analytic(function, variables, shapes(*shape))
+    sizes = (field.high - field.low + 1).tolist()
+    rows = [next(i for i in range(144, 176) if sizes[i] == size) for size in (188, 204)]
+    seen = measured(function, variables, shape, rows, draws=4)
+    assert seen.sum(1).tolist() == [188, 204]
+    np.testing.assert_array_equal(seen, field.support[rows])
+
+
 def test_gradient_of_the_unet_agrees():
     model, function = unet(padding="same", depth=2)
     image = jnp.zeros((1, 80, 16, 1))
@@ -206,6 +219,20 @@ def test_resnet50(output_stride, first_unit, rows):
     field = analytic(lambda v, x: model.apply(v, x, train=False)["c5"], variables, image)
     assert set(field.sizes) == {rows}
     assert field.period == (1, output_stride)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_gradient_of_resnet50_agrees(output_stride):
+    model = resnet.resnet50(width=4, output_stride=output_stride)
+    init = functools.partial(model.init, train=False)
+    variables = jax.jit(init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    function = lambda v, x: model.apply(v, x, train=False)["c5"]
+    shape = (1, 768, 64, 3)
+    field = analytic(function, variables, shapes(*shape))
+    row = int(field.inner[len(field.inner) // 2])
+    seen = measured(function, variables, shape, [row], draws=2)
+    assert seen.sum() == 427
+    np.testing.assert_array_equal(seen, field.support[[row]])
 
 
 def test_resnet50_with_the_stride_in_the_first_convolution():

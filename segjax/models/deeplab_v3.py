@@ -16,7 +16,7 @@ from segjax.backbones.mobilenet_v3 import mobilenet_v3_large
 from segjax.backbones.resnet import Bottleneck, resnet50, resnet101
 from segjax.nn.aspp import ASPP
 from segjax.nn.fcn_head import FCNHead
-from segjax.nn.layers import BatchNorm, Conv, ConvNorm
+from segjax.nn.layers import BatchNorm, Conv, ConvNorm, SpatialDropout
 from segjax.nn.upsample import Bilinear, legal_side
 
 CornerAligned = functools.partial(Bilinear, convention="corner-aligned")
@@ -72,6 +72,7 @@ class DeepLabV3(nn.Module):
     context: Callable[..., nn.Module] = ASPP
     convs: int = 0
     auxiliary: str | None = None
+    drop: Callable[..., nn.Module] = nn.Dropout  # of the auxiliary head
     norm: Callable[..., nn.Module] = BatchNorm
     upsample: Callable[..., nn.Module] = CornerAligned
     dtype: Any = None
@@ -94,7 +95,10 @@ class DeepLabV3(nn.Module):
         out = {"logits": up("up", x, self.backbone.output_stride * context.stride)}  # 1/1
         if self.auxiliary is not None:
             x = maps[self.auxiliary]
-            x = FCNHead(self.num_classes, x.shape[-1] // 4, **options, name="aux")(x, train=train)
+            head = FCNHead(
+                self.num_classes, x.shape[-1] // 4, drop=self.drop, **options, name="aux"
+            )
+            x = head(x, train=train)
             stride = min(2 ** int(self.auxiliary[1:]), self.backbone.output_stride)
             out["aux"] = up("up_aux", x, stride)
         return out
@@ -203,6 +207,6 @@ def deeplab_v3_mmseg(
     65,748,339 on the first with `auxiliary=None`. Its auxiliary loss weighs 0.4.
     """
     backbone = resnet(output_stride=8, norm=norm, dtype=dtype)
-    context = functools.partial(ASPP, 512, (12, 24, 36), fuse_size=3)
-    options = {"auxiliary": "c4", "upsample": Bilinear, **options}
+    context = functools.partial(ASPP, 512, (12, 24, 36), fuse_size=3, drop=SpatialDropout)
+    options = {"auxiliary": "c4", "drop": SpatialDropout, "upsample": Bilinear, **options}
     return DeepLabV3(num_classes, backbone, context, norm=norm, dtype=dtype, **options)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from segjax.backbones.resnet import resnet50, resnet101
 from segjax.nn.aspp import ASPP, SeparableConvNorm
 from segjax.nn.fcn_head import FCNHead
-from segjax.nn.layers import BatchNorm, Conv, ConvNorm
+from segjax.nn.layers import BatchNorm, Conv, ConvNorm, SpatialDropout
 from segjax.nn.upsample import Bilinear, legal_side
 
 
@@ -38,6 +38,7 @@ class DeepLabV3Plus(nn.Module):
     low_features: int = 48
     depth: int = 2
     dropout: float = 0.0  # before the logits; ASPP has its own
+    drop: Callable[..., nn.Module] = nn.Dropout  # there and in the auxiliary head
     auxiliary: str | None = None
     norm: Callable[..., nn.Module] = BatchNorm
     upsample: Callable[..., nn.Module] = functools.partial(Bilinear, convention="corner-aligned")
@@ -67,12 +68,15 @@ class DeepLabV3Plus(nn.Module):
         x = jnp.concatenate([x, low], axis=-1)
         for i in range(self.depth):
             x = conv(name=f"decoder{i}")(x, train=train)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = self.drop(self.dropout, deterministic=not train)(x)
         x = Conv(self.num_classes, (1, 1), dtype=self.dtype, name="head")(x)
         out = {"logits": up("up1", x, 4)}  # 1/1
         if self.auxiliary is not None:
             x = maps[self.auxiliary]
-            x = FCNHead(self.num_classes, x.shape[-1] // 4, **options, name="aux")(x, train=train)
+            head = FCNHead(
+                self.num_classes, x.shape[-1] // 4, drop=self.drop, **options, name="aux"
+            )
+            x = head(x, train=train)
             out["aux"] = up("up_aux", x, min(2 ** int(self.auxiliary[1:]), stride))
         return out
 
@@ -129,6 +133,7 @@ def deeplab_v3plus_mmseg(
         "aspp": functools.partial(ASPP, rates=(12, 24, 36), fuse_size=3, dropout=0.0),
         "conv": SeparableConvNorm,
         "dropout": 0.1,
+        "drop": SpatialDropout,
         "auxiliary": "c4",
         "upsample": Bilinear,
         **options,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from segjax.errors import InputError
 from segjax.nn.fpn import FPN, PathAggregation, Select
-from segjax.nn.layers import Conv, ConvNorm, GroupNorm
+from segjax.nn.layers import Conv, ConvNorm, GroupNorm, SpatialDropout
 from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops import resize
 
@@ -29,8 +29,9 @@ class SemanticFPN(nn.Module):
     the prediction at every level of the pyramids below, for a loss on each; it has no parameters of
     its own.
 
-    `neck` is a feature pyramid of `nn.fpn`, `upsample` any factory of `nn.upsample`, and `resize`
-    takes logits to the image's size. `dropout`, of whole maps, is not in the paper.
+    `neck` is a feature pyramid of `nn.fpn`; like the backbone it has a dtype of its own. `upsample`
+    is any factory of `nn.upsample`, and `resize` takes logits to the image's size. `dropout`, of
+    whole maps, is not in the paper.
     28,483,190 parameters on a ResNet-50 with 54 classes.
     """
 
@@ -61,7 +62,7 @@ class SemanticFPN(nn.Module):
                     x = up(x, size=sizes[f"c{target}"])
             branches[name] = x  # 1/4
         total = functools.reduce(jnp.add, branches.values())
-        total = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(total)
+        total = SpatialDropout(self.dropout, deterministic=not train)(total)
         head = Conv(self.num_classes, (1, 1), dtype=self.dtype, name="head")
         logits = {"logits": total} | branches
         return {

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from segjax.errors import InputError
-from segjax.nn.layers import Conv
+from segjax.nn.layers import Conv, SpatialDropout
 from segjax.nn.sizes import check_multiple, round_up
 from segjax.nn.upsample import TransposedConv
 from segjax.ops.activation import relu
@@ -52,7 +52,7 @@ class MIMOUNet(nn.Module):
             )
         conv = functools.partial(_Conv, dtype=self.dtype)
         body = functools.partial(_Residuals, blocks=self.blocks, dtype=self.dtype)
-        dropout = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)
+        dropout = SpatialDropout(self.dropout, deterministic=not train)
         image2, image4 = image[:, ::2, ::2], image[:, ::4, ::4]  # nearest resize
 
         res1 = body(name="Encoder_0")(relu(conv(w, name="feat_extract_0")(image)))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from segjax.backbones import hrnet
 from segjax.models.hrnet import concatenate_maps
-from segjax.nn.layers import BatchNorm, Conv, ConvNorm
+from segjax.nn.layers import BatchNorm, Conv, ConvNorm, SpatialDropout
 from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops import resize
 
@@ -69,7 +69,7 @@ class OCR(nn.Module):
         # Equation 5: the augmented representation.
         x = jnp.concatenate([context, pixels], axis=-1)
         x = conv(self.features, 1, name="fuse")(x, train=train)
-        x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
+        x = SpatialDropout(self.dropout, deterministic=not train)(x)
         logits = classes(name="head")(x).astype(jnp.float32)
         size = image.shape[1], image.shape[2]
         return {"logits": self.resize(logits, size), "aux": self.resize(aux, size)}  # 1

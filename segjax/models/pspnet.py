@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from segjax.backbones.resnet import resnet50, resnet101, resnet152
 from segjax.nn.fcn_head import FCNHead
-from segjax.nn.layers import BatchNorm, ConvNorm
+from segjax.nn.layers import BatchNorm, ConvNorm, SpatialDropout
 from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops.pooling import adaptive_avg_pool
 from segjax.ops.resize import bilinear
@@ -45,7 +45,7 @@ class PSPNet(nn.Module):
     A side that is 1 more than a multiple of 8 (473 and 713 in the paper) keeps corners aligned all
     the way. `auxiliary` names the map of the backbone behind a second head (section 3.3; its loss
     weighs 0.4); with None there is no 'aux'. The paper's Caffe code concatenates the pyramid in
-    the opposite order, which matters to imported weights only.
+    the opposite order, which matters to imported weights only. Dropout is of whole maps.
 
     `pspnet50` and its siblings are the published networks.
     """
@@ -72,7 +72,9 @@ class PSPNet(nn.Module):
             heads["aux"] = ("aux", x, x.shape[-1] // 4, stride)
         out = {}
         for key, (name, x, features, factor) in heads.items():
-            head = FCNHead(self.num_classes, features, self.dropout, **options, name=name)
+            head = FCNHead(
+                self.num_classes, features, self.dropout, SpatialDropout, **options, name=name
+            )
             up = self.upsample(
                 features=self.num_classes,
                 factor=factor,

@@ -59,6 +59,7 @@ class ASPP(nn.Module):
     fuse_size: int = 1  # kernel size of the last convolution
     pooled: Literal["first", "last"] = "first"
     dropout: float = 0.1
+    drop: Callable[..., nn.Module] = nn.Dropout  # or SpatialDropout
     norm: Callable[..., nn.Module] | None = BatchNorm
     dtype: Any = None
     stride = 1
@@ -77,4 +78,4 @@ class ASPP(nn.Module):
         # Weights that expect the mean elsewhere must not fit: its place is in the name.
         fuse = ConvNorm(self.features, self.fuse_size, **options, name=f"fuse_{self.pooled}")
         x = fuse(jnp.concatenate(branches, axis=-1), train=train)
-        return nn.Dropout(self.dropout, deterministic=not train)(x)
+        return self.drop(self.dropout, deterministic=not train)(x)

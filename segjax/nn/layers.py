@@ -20,6 +20,9 @@ Conv = functools.partial(
 Dense = functools.partial(nn.Dense, kernel_init=he_normal)
 """`nn.Dense` with He's initialisation."""
 
+SpatialDropout = functools.partial(nn.Dropout, broadcast_dims=(1, 2))
+"""Dropout of whole maps of [B, H, W, C] (Tompson et al. 2015, arXiv:1411.4280, section 3.2)."""
+
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What a config may name to compute in."""
 

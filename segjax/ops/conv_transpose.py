@@ -27,7 +27,8 @@ def conv_transpose(
     Each block of stride x stride outputs sees the same few inputs, so this is one undilated
     convolution to stride * stride * Cout channels and a depth-to-space (Shi et al. 2016,
     "Is the deconvolution layer the same as a convolutional layer?"), on every backend: the gradient
-    of `lax.conv_transpose` is slow on CPUs and on GPUs.
+    of `lax.conv_transpose` is slow on CPUs and on GPUs. On a mesh with explicit axes a sharded
+    batch needs `use_fast(False)`: jax carries no such sharding through the depth-to-space.
     """
     chex.assert_rank([x, kernel], 4)
     size = tuple(

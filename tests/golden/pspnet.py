@@ -30,7 +30,7 @@ def stage(channels, width, units, stride, dilation):
 
 def head(channels, features, classes):
     return nn.Sequential(
-        *block(channels, features, 3), nn.Dropout(0.1), nn.Conv2d(features, classes, 1)
+        *block(channels, features, 3), nn.Dropout2d(0.1), nn.Conv2d(features, classes, 1)
     )
 
 
