@@ -1,0 +1,32 @@
+"""With config.dtype=bfloat16 every convolution is in bfloat16."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from configs.test_configs import ROOT, ZOO
+
+from segjax import cli
+
+CASES = [*ZOO.items(), ("semantic_fpn", ZOO["semantic_fpn"] | {"model.pyramid": "panet"})]
+CASES += [("hrnet", ZOO["hrnet"] | {"model.head": "ocr"})]
+
+
+@pytest.mark.parametrize(("name", "values"), CASES)
+def test_convolutions_are_in_the_type_of_the_config(name, values):
+    module, config = cli.load_config(str(ROOT / f"configs/{name}.py"), values)
+    config.dtype = "bfloat16"
+    model = module.model(config, {"class_names": list("abcd"), "channels": 3, "scale": 1.0})
+    side = model.input_size(224 if name == "deconvnet" else 64)
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    apply = functools.partial(model.apply, train=False)
+    variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
+    jaxpr = str(jax.make_jaxpr(apply)(variables, image))
+    found = re.findall(r":(\w+)\[[^\]]*\] = conv_general_dilated", jaxpr)
+    # FCN's last upsampling, which makes the logits, is in float32.
+    assert found.count("float32") + found.count("f32") == name.startswith(
+        ("fcn3", "fcn1", "fcn8", "fcn_alexnet")
+    )
+    assert "bf16" in found
