@@ -2,9 +2,11 @@
 
     python -m segjax.summary --config=configs/unet.py
     python -m segjax.summary --config=configs/unet_paper.py --size=572 --depth=1
+    python -m segjax.summary --config=configs/unet.py --measure
     python -m segjax.summary --all
 
-Prints the layers, then parameters, FLOPs, output stride, receptive field and memory. `--all` prints
+Prints the layers, then parameters, FLOPs, output stride, legal sizes, receptive field and memory.
+`--measure` runs the network and finds the receptive field once more, from gradients. `--all` prints
 one row for each network of the tables in `segjax.models` and `segjax.backbones`, as Markdown where
 it is piped.
 """
@@ -18,6 +20,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import flags
 from jax.extend.core import jaxprs_in_params
 from rich.console import Console
@@ -27,7 +30,8 @@ from rich.table import Table
 from segjax import cli
 from segjax.dependence.walk import trace
 from segjax.errors import InputError
-from segjax.receptive_field import Field, analytic
+from segjax.receptive_field import Field, analytic, measured
+from segjax.tasks.fit import init_variables
 
 WIDE = 2048  # rows of the image that a receptive field is looked for in, if few do not hold it
 NOTE = """GFLOPs: multiplications and additions of the convolutions and matrix products of one image
@@ -43,6 +47,7 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "size", 256, "Side of the input; raised to the next legal side.", lower_bound=1
     )
+    flags.DEFINE_bool("measure", False, "Measure the receptive field too: runs the network.")
     flags.DEFINE_integer("depth", 2, "How deep to list nested modules.", lower_bound=1)
 
 
@@ -61,6 +66,10 @@ def main() -> int:
     image = jax.ShapeDtypeStruct((1, side, side, card["channels"]), jnp.float32)
     console = Console()
     console.print(*tables(model, image, module.task(config, card), config.batch_size, depth))
+    if flags.FLAGS.measure:
+        with console.status("Measuring the receptive field"):
+            found = measured_field(model, card["channels"])
+        console.print("receptive field, measured:", found)
     return 0
 
 
@@ -178,6 +187,34 @@ def receptive_field(function: Any, variables: Any, shape: Sequence[int], wide: i
         if len(field.inner):
             break
     return words
+
+
+def measured_field(model: Any, channels: int) -> str:
+    """How many rows, from the first to the last, have a gradient of an output row of each kind.
+
+    The weights are initial ones with noise, because zeros would hide what is behind them.
+    """
+    forward = functools.partial(logits_of, model)
+    narrow = next(n for n in range(1, 10**9) if is_legal(model, n))
+    variables = shapes_of(model, jax.ShapeDtypeStruct((1, narrow, narrow, channels), jnp.float32))
+    tall = next(n for n in range(512, 10**9) if is_legal(model, n))
+    for height in (narrow, tall, wide_side(model) or tall):
+        image = jax.ShapeDtypeStruct((1, height, narrow, channels), jnp.float32)
+        field = analytic(forward, variables, image)
+        if len(field.inner):
+            break
+    else:
+        return f"every output row sees a border of an image of {height} rows"
+    rows = list({int(field.high[i] - field.low[i]): int(i) for i in field.inner}.values())
+    generator = np.random.default_rng(0)
+    zeros = jnp.zeros((1, narrow, narrow, channels))
+    variables = init_variables(model, jax.random.key(0), zeros)
+    moved = jax.tree.map(
+        lambda x: x + 0.02 * generator.standard_normal(x.shape, np.float32), variables["params"]
+    )
+    seen = measured(forward, {**variables, "params": moved}, image.shape, sorted(rows))
+    spans = {int(np.ptp(np.flatnonzero(row))) + 1 for row in seen}
+    return f"{' or '.join(map(str, sorted(spans)))} rows"
 
 
 def in_words(field: Field) -> str:

@@ -127,6 +127,8 @@ def test_tables_of_the_miniature():
     assert facts["deepest map"] == "24 x 24 x 8"
     # 2 + 1 + 2 rows at the top see 3 or 4 at the bottom, which grow to 2 (3 + 4) + 4 and 2 more
     assert facts["receptive field"] == "18, rows of the image"
+    assert summary.measured_field(model, 1) == "18 rows"
+    assert facts["legal sizes"] == "multiples of 2"
     mebibytes = int(facts["training memory, batch 8"].removesuffix(" MiB"))
     # at least the inputs of the 3x3 convolutions and of the head, which the gradient reads again
     least = 8 * 4 * (48 * 48 * (1 + 4 + 8 + 4 + 4) + 24 * 24 * (4 + 8)) / 2**20
