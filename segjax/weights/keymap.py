@@ -3,7 +3,8 @@
 A `KeyMap` turns the path of one of our variables, `backbone/layer1_0/conv1/kernel`, into the name
 the family gives it, `backbone.layer1.0.conv1.weight`. The layout follows from the shapes: kernels
 [h, w, in, out] are (out, in, h, w) in torch, those of transposed convolutions (in, out, h, w), and
-a fully connected layer (out, in * h * w) fills the convolution it is equal to.
+a fully connected layer (out, in * h * w) fills the convolution it is equal to, and a 1x1
+convolution the fully connected layer.
 """
 
 import difflib
@@ -57,6 +58,8 @@ def to_ours(tensor: np.ndarray, shape: Sequence[int], transposed: bool = False) 
     if ours == theirs and ours in (4, 5):
         spatial = range(2, ours)
         return tensor.transpose(*spatial, 0, 1) if transposed else tensor.transpose(*spatial, 1, 0)
+    if ours == 2 and theirs == 4 and tensor.shape[2:] == (1, 1):
+        return tensor[:, :, 0, 0].T
     if ours == 4 and theirs == 2 and tensor.size == np.prod(shape):
         height, width, channels, features = shape
         return tensor.reshape(features, channels, height, width).transpose(2, 3, 1, 0)

@@ -1,5 +1,6 @@
 """Names of timm's checkpoints."""
 
+from segjax.weights import torchvision
 from segjax.weights.keymap import KeyMap
 
 HRNET = KeyMap(
@@ -16,6 +17,35 @@ HRNET = KeyMap(
     unused=r"num_batches_tracked$|^(incre_modules|downsamp_modules|final_layer|classifier)\.",
 )
 """The classifiers, which are the authors', and their trunk."""
+
+RESNET_V1C = KeyMap(
+    (
+        ("^backbone/", ""),
+        ("^conv1$", "conv1/0"),
+        ("^bn1$", "conv1/1"),
+        ("^conv2$", "conv1/3"),
+        ("^bn2$", "conv1/4"),
+        ("^conv3$", "conv1/6"),
+        ("^bn3$", "bn1"),
+        *torchvision.RESNET.renames,
+    ),
+    unused=r"^fc\.|num_batches_tracked$",
+)
+"""Three convolutions in the stem (`resnet50c`); the other ResNets have torchvision's names."""
+
+RESNET_V2 = KeyMap(
+    (
+        ("^backbone/", ""),
+        ("^conv1$", "stem/conv"),
+        *((f"^layer{stage}_", f"stages/{stage - 1}/blocks/") for stage in range(1, 5)),
+        (r"/bn(\d)$", r"/norm\1"),
+        ("downsample_conv$", "downsample/conv"),
+        ("^bn_last$", "norm"),
+        ("^fc$", "head/fc"),
+    ),
+    unused=r"^head\.|num_batches_tracked$",
+)
+"""Pre-activation (`resnetv2_50`)."""
 
 _EFFICIENTNET = (
     ("features_0$", "conv_stem"),

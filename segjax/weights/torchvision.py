@@ -78,7 +78,10 @@ EFFICIENTNET = KeyMap(
 
 
 def _vgg(depths: tuple[int, ...], batch_norm: bool) -> KeyMap:
-    """The names of a VGG: `features` counts convolutions, normalisations, ReLUs and pools."""
+    """The names of a VGG: `features` counts convolutions, normalisations, ReLUs and pools.
+
+    timm's VGGs have the same; their classifier, `pre_logits` and `head`, has names of its own.
+    """
     renames, index = [("^backbone/", "")], 0
     for stage, depth in enumerate(depths, 1):
         for i in range(1, depth + 1):
@@ -87,7 +90,7 @@ def _vgg(depths: tuple[int, ...], batch_norm: bool) -> KeyMap:
             index += 3 if batch_norm else 2
         index += 1
     renames += [("^fc6$", "classifier.0"), ("^fc7$", "classifier.3"), ("^fc8$", "classifier.6")]
-    return KeyMap(renames, unused=r"^classifier\.|num_batches_tracked$")
+    return KeyMap(renames, unused=r"^(classifier|pre_logits|head)\.|num_batches_tracked$")
 
 
 VGG11, VGG11_BN = (_vgg((1, 1, 2, 2, 2), norm) for norm in (False, True))
