@@ -1,5 +1,7 @@
 """Names of timm's checkpoints."""
 
+from collections.abc import Mapping, Sequence
+
 from segjax.weights import torchvision
 from segjax.weights.keymap import KeyMap
 
@@ -47,10 +49,10 @@ RESNET_V2 = KeyMap(
 )
 """Pre-activation (`resnetv2_50`)."""
 
-_EFFICIENTNET = (
-    ("features_0$", "conv_stem"),
-    ("features_0_norm$", "bn1"),
-    *((f"features_{stage}_", f"blocks/{stage - 1}/") for stage in range(1, 8)),
+_STEM = (("features_0$", "conv_stem"), ("features_0_norm$", "bn1"))
+
+# Inverted residual units, behind the number of their stage and their own.
+_UNITS = (
     ("squeeze/fc1", "se.conv_reduce"),
     ("squeeze/fc2", "se.conv_expand"),
     # the units of the first stage have no expansion
@@ -69,10 +71,42 @@ _EFFICIENTNET = (
 EFFICIENTNET = KeyMap(
     (
         ("^backbone/", ""),
-        *_EFFICIENTNET,
+        *_STEM,
+        *((f"features_{stage}_", f"blocks/{stage - 1}/") for stage in range(1, 8)),
+        *_UNITS,
         ("^head$", "conv_head"),
         ("^head_norm$", "bn2"),
         ("^fc$", "classifier"),
     ),
     unused=r"^(conv_head|bn2|classifier)\.|num_batches_tracked$",
 )
+
+
+def _mobilenet(stages: Sequence[int], last: tuple[str, str], head: Mapping[str, str]) -> KeyMap:
+    """The names of a MobileNet, whose units count through here and in their stage there.
+
+    `stages` are the numbers of units, `last` the names of the last convolution and its norm, `head`
+    those of the fully connected layers.
+    """
+    units = [(i, j) for i, depth in enumerate(stages) for j in range(depth)]
+    end = len(units) + 1
+    return KeyMap(
+        (
+            ("^backbone/", ""),
+            *_STEM,
+            *((f"^features_{n}/", f"blocks/{i}/{j}/") for n, (i, j) in enumerate(units, 1)),
+            *_UNITS,
+            (f"^features_{end}$", last[0]),
+            (f"^features_{end}_norm$", last[1]),
+            *((f"^{ours}$", theirs) for ours, theirs in head.items()),
+        ),
+        unused=f"^({'|'.join(head.values())})\\.|num_batches_tracked$",
+    )
+
+
+_V3_HEAD = {"fc1": "conv_head", "fc2": "classifier"}
+
+MOBILENET_V2 = _mobilenet((1, 2, 3, 4, 3, 3, 1), ("conv_head", "bn2"), {"fc": "classifier"})
+MOBILENET_V3_LARGE = _mobilenet((1, 2, 3, 4, 2, 3), ("blocks/6/0/conv", "blocks/6/0/bn1"), _V3_HEAD)
+MOBILENET_V3_SMALL = _mobilenet((1, 2, 3, 2, 3), ("blocks/5/0/conv", "blocks/5/0/bn1"), _V3_HEAD)
+"""v3's norms add 1e-5 to the variance, not 1e-3: `mobilenet_v3_large(norm=BatchNorm)` is equal."""

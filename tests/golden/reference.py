@@ -9,11 +9,18 @@ from weights import deterministic
 
 
 def save(
-    name: str, model: torch.nn.Module, size: tuple[int, int], *, channels: int = 3, batch: int = 1
+    name: str,
+    model: torch.nn.Module,
+    size: tuple[int, int],
+    *,
+    channels: int = 3,
+    batch: int = 1,
+    contrast: float = 1.0,
 ) -> None:
     """Writes NAME.npz: the names and shapes of the state, an image and what the model makes of it.
 
     The weights themselves are not stored: the test makes them again from the names.
+    `contrast` is the standard deviation of the image.
     """
     state = {
         key: torch.from_numpy(deterministic(key, tuple(x.shape)))
@@ -23,7 +30,8 @@ def save(
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected
     assert all(key.endswith("num_batches_tracked") for key in missing), missing
-    image = np.random.default_rng(1).normal(size=(batch, channels, *size)).astype(np.float32)
+    image = contrast * np.random.default_rng(1).normal(size=(batch, channels, *size))
+    image = image.astype(np.float32)
     with torch.no_grad():
         out = model.eval()(torch.from_numpy(image))
     outputs = out if isinstance(out, dict) else {"out": out}

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from parity import GOLDEN, check, state_dict
 
-from segjax.backbones import resnet, vgg
+from segjax.backbones import mobilenet_v2, mobilenet_v3, resnet, vgg
 from segjax.backbones.resnet import PreActBottleneck, ResNet
+from segjax.nn.layers import BatchNorm
 from segjax.weights.families import FAMILIES, recognise
 from segjax.weights.keymap import fill, flatten
 
@@ -43,6 +44,21 @@ def test_the_features_of_a_vgg():
             "resnet_v2_timm",
             "timm RESNET_V2",
             resnet.Classifier(ResNet((1, 2, 2, 2), PreActBottleneck, width=8, stem=(8,)), 10),
+        ),
+        (
+            "mobilenetv2_100_timm",
+            "timm MOBILENET_V2",
+            mobilenet_v2.Classifier(mobilenet_v2.MobileNetV2(), 10),
+        ),
+        (
+            "mobilenetv3_large_100_timm",
+            "timm MOBILENET_V3_LARGE",
+            mobilenet_v3.Classifier(mobilenet_v3.mobilenet_v3_large(norm=BatchNorm), 1280, 10),
+        ),
+        (
+            "mobilenetv3_small_100_timm",
+            "timm MOBILENET_V3_SMALL",
+            mobilenet_v3.Classifier(mobilenet_v3.mobilenet_v3_small(norm=BatchNorm), 1024, 10),
         ),
     ],
 )
