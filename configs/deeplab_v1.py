@@ -24,7 +24,9 @@ def get_config() -> ConfigDict:
 def model(config: Any, card: dict) -> DeepLabV1:
     widths = tuple(config.model.width * n for n in (1, 2, 4, 8, 8))
     options = recipe.options(config)
-    backbone = vgg16(widths, pool_size=3, output_stride=8, dtype=options["dtype"])
+    backbone = vgg16(
+        widths, pool_size=3, pool_rounding="ceil", output_stride=8, dtype=options["dtype"]
+    )
     return DeepLabV1(len(card["class_names"]), backbone, config.model.hidden, **options)
 
 

@@ -14,11 +14,9 @@ import jax.numpy as jnp
 
 from segjax.backbones.resnet import resnet101
 from segjax.backbones.vgg import vgg16
-from segjax.errors import InputError
 from segjax.nn.initializers import normal
 from segjax.nn.layers import BatchNorm, Conv
-from segjax.nn.sizes import round_up
-from segjax.nn.upsample import BedOfNails, Bilinear, legal_side, unwrapped
+from segjax.nn.upsample import Bilinear, legal_side, legal_side_of_corners
 from segjax.ops.activation import relu
 from segjax.ops.resize import bilinear
 
@@ -96,6 +94,7 @@ class DeepLabV2(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        self.input_size(1)  # the upsampler fits
         aspp = self.aspp(self.num_classes, dtype=self.dtype, name="aspp")
         up = self.upsample(
             features=self.num_classes,
@@ -123,18 +122,13 @@ class DeepLabV2(nn.Module):
 
         Raises `InputError` for upsamplers that no side fits.
         """
-        stride, operator = self.backbone.output_stride, unwrapped(self.upsample)
+        stride = self.backbone.output_stride
         whole = getattr(self.backbone, "pool_rounding", "floor") == "floor"  # maps of size / stride
-        if legal_side(1, self.upsample, stride) > 1 and not (whole and max(self.scales) == 1):
-            raise InputError(
-                f"DeepLab v2 can take no size with upsample={operator.__name__}, which makes "
-                f"{stride} pixels of one, unless the largest of scales is 1 and the backbone's "
-                "pool_rounding is 'floor': set these, or upsample with Nearest, Bilinear or "
-                "ResizeConv."
-            )
-        if operator is BedOfNails and not whole:  # one more than a multiple has corners on the map
-            return round_up(output - 1, stride) + 1
-        return legal_side(output, self.upsample, stride)
+        if whole and max(self.scales) == 1:
+            return legal_side(output, self.upsample, stride)
+        remedy = "the largest of scales is 1 and the backbone's pool_rounding is 'floor'"
+        side = legal_side_of_corners(output, self.upsample, stride, "DeepLab v2", remedy)
+        return output if whole else side
 
     def output_size(self, size: int) -> int:
         """The side of the output for a side of the input."""
@@ -168,8 +162,8 @@ def deeplab_v2(
 def deeplab_v2_vgg16(num_classes: int, *, dtype: Any = None, **options: Any) -> DeepLabV2:
     """The paper's VGG-16, with pools and dilation as in DeepLab v1; section 4.1.1, one scale.
 
-    37,877,652 parameters with 21 classes.
+    37,877,652 parameters with 21 classes. Pools round up.
     """
-    backbone = vgg16(pool_size=3, output_stride=8, dtype=dtype)
+    backbone = vgg16(pool_size=3, pool_rounding="ceil", output_stride=8, dtype=dtype)
     options = {"aspp": SummedClassifiers, "scales": (1,), **options}
     return DeepLabV2(num_classes, backbone, dtype=dtype, **options)

@@ -246,8 +246,30 @@ def legal_side(size: int, upsample: Callable[..., nn.Module], multiple: int) -> 
     The next `multiple` for a TransposedConv or SubPixel, which make `factor` pixels of one, and
     `size` itself for the others.
     """
-    exact = unwrapped(upsample) in (TransposedConv, SubPixel)
-    return round_up(size, multiple) if exact else size
+    return round_up(size, multiple) if _exact(upsample) else size
+
+
+def legal_side_of_corners(
+    size: int, upsample: Callable[..., nn.Module], stride: int, network: str, remedy: str
+) -> int:
+    """As `legal_side`, for maps of ceil((side - 1) / stride) + 1 pixels: of pools that round up.
+
+    One more than a multiple of the stride has its corners on the map, and is what BedOfNails needs.
+    No side fits a TransposedConv or SubPixel: raises `InputError`, where `network` is the name of
+    what cannot use them and `remedy` under which conditions it could.
+    """
+    operator = unwrapped(upsample)
+    if _exact(upsample):
+        raise InputError(
+            f"{network} can take no size with upsample={operator.__name__}, which makes {stride} "
+            f"pixels of one, unless {remedy}: set this, or upsample with Nearest, Bilinear or "
+            "ResizeConv."
+        )
+    return round_up(size - 1, stride) + 1 if operator is BedOfNails else size
+
+
+def _exact(upsample):
+    return unwrapped(upsample) in (TransposedConv, SubPixel)  # make factor pixels of one
 
 
 def unwrapped(upsample: Callable[..., nn.Module]) -> Callable[..., nn.Module]:

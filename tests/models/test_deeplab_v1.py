@@ -14,10 +14,12 @@ from segjax.nn.upsample import Nearest, TransposedConv
 from segjax.weights import authors
 
 BACKBONE = VGG((1, 1, 1, 1, 1), (3, 4, 4, 5, 6), pool_size=3, output_stride=8)
+ROUNDING_UP = BACKBONE.clone(pool_rounding="ceil")
 
 
-def test_the_authors_network():
-    check("deeplab_v1", DeepLabV1(3, BACKBONE, hidden=5, dilation=3), authors.DEEPLAB_V1)
+@pytest.mark.parametrize("golden", ["deeplab_v1", "deeplab_v1_even"])
+def test_the_authors_network(golden):
+    check(golden, DeepLabV1(3, ROUNDING_UP, hidden=5, dilation=3), authors.DEEPLAB_V1)
 
 
 def traced(model, height, width):
@@ -37,8 +39,17 @@ def test_the_papers_crop():
     assert layers["__call__"][0]["logits"].shape == (1, 321, 321, 21)
 
 
-def test_any_size_comes_back():
-    model = functools.partial(DeepLabV1, 3, BACKBONE, hidden=5)
+def test_maps_of_even_sizes_reach_the_edge():
+    # Caffe: ceil((n - 1) / 2) + 1 for each 3x3 pool of stride 2, padded by 1; three of them.
+    for height, width, wanted in ((240, 180, (31, 24)), (480, 360, (61, 46))):
+        layers = traced(deeplab_v1(21), height, width)
+        assert layers["fc8"]["__call__"][0].shape == (1, *wanted, 21)
+        assert layers["__call__"][0]["logits"].shape == (1, height, width, 21)
+
+
+@pytest.mark.parametrize("backbone", [BACKBONE, ROUNDING_UP])
+def test_any_size_comes_back(backbone):
+    model = functools.partial(DeepLabV1, 3, backbone, hidden=5)
     for n in (1, 8, 17, 30):
         for upsampler in ({}, {"upsample": Nearest}):
             layers = traced(model(**upsampler), n, 50 - n)
@@ -51,3 +62,5 @@ def test_transposed_convolution_needs_multiples_of_the_stride():
     assert traced(model, 24, 32)["__call__"][0]["logits"].shape == (1, 24, 32, 3)
     with pytest.raises(InputError, match="sides are multiples of the output stride"):
         traced(model, 25, 32)
+    with pytest.raises(InputError, match="DeepLab v1 can .* unless the backbone's pool_rounding"):
+        traced(model.clone(backbone=ROUNDING_UP), 24, 32)

@@ -10,9 +10,11 @@ from models.names import parameters
 from parity import check
 
 from segjax.backbones.resnet import ResNet
+from segjax.backbones.vgg import VGG
 from segjax.models.deeplab_v2 import DeepLabV2, SummedClassifiers, deeplab_v2, deeplab_v2_vgg16
 from segjax.nn.upsample import Bilinear
 from segjax.weights import authors
+from segjax.weights.keymap import KeyMap
 
 small = functools.partial(
     ResNet,
@@ -31,6 +33,15 @@ def test_the_port():
     model = DeepLabV2(2, small(), convention="half-pixel", upsample=Bilinear)
     outputs = {"logits": "out", "scale_0.75": "scale_0.75"}
     check("deeplab_v2_port", model, authors.DEEPLAB_V2, outputs)
+
+
+def test_vgg_at_an_even_size():
+    backbone = VGG(
+        (1, 1, 1, 1, 1), (3, 4, 4, 5, 6), pool_size=3, pool_rounding="ceil", output_stride=8
+    )
+    aspp = functools.partial(SummedClassifiers, rates=(2, 3), hidden=5)
+    keymap = KeyMap((("^(backbone|aspp)/", ""),))
+    check("deeplab_v2_vgg16", DeepLabV2(3, backbone, aspp, scales=(1,)), keymap)
 
 
 def test_parameters_of_both_networks():
@@ -66,6 +77,17 @@ def test_maps_at_the_papers_crop():
     assert {key: x.shape for key, x in out.items()} == dict.fromkeys(
         ("logits", "scale_1", "scale_0.75", "scale_0.5"), (1, 321, 321, 21)
     )
+
+
+@pytest.mark.parametrize(
+    ("side", "wanted"), [(321, 41), (240, 31), (180, 24), (480, 61), (360, 46)]
+)
+def test_vggs_maps_reach_the_edge(side, wanted):
+    backbone = deeplab_v2_vgg16(21).backbone
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    init = functools.partial(backbone.init_with_output, train=False)
+    maps, _ = jax.eval_shape(init, jax.random.key(0), image)
+    assert maps["c5"].shape == (1, wanted, wanted, 512)
 
 
 def test_vggs_branches_drop_units_in_training_alone():

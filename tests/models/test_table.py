@@ -15,9 +15,11 @@ from models.tiny import TINY
 
 from segjax.backbones.resnet import BasicBlock, ResNet, resnet50
 from segjax.backbones.table import BACKBONES
+from segjax.backbones.vgg import VGG
 from segjax.errors import InputError
 from segjax.models import segnet
 from segjax.models.deconvnet import deconvnet
+from segjax.models.deeplab_v1 import DeepLabV1
 from segjax.models.deeplab_v2 import DeepLabV2
 from segjax.models.deeplab_v3 import Cascade, DeepLabV3
 from segjax.models.fpn import SemanticFPN, image_pyramid, semantic_fpn
@@ -115,13 +117,24 @@ def test_sides_are_rounded_for_upsamplers_that_make_whole_blocks(model, wanted, 
         assert model.clone(upsample=upsample).input_size(wanted) == whole
 
 
+VGG_THAT_ROUNDS_UP = VGG((1,) * 5, (4,) * 5, 3, "ceil", output_stride=8)
+ROUNDING_UP = {
+    "v1": functools.partial(DeepLabV1, 3, VGG_THAT_ROUNDS_UP, hidden=4),
+    "v2": functools.partial(
+        *(DeepLabV2, 3),
+        ResNet((1, 1, 1, 1), BasicBlock, 4, (4,), output_stride=8, pool_rounding="ceil"),
+    ),
+    "v2_vgg16": functools.partial(DeepLabV2, 3, VGG_THAT_ROUNDS_UP, scales=(1,)),
+}
+
+
+@pytest.mark.parametrize("name", ROUNDING_UP)
 @pytest.mark.parametrize(
     "upsample", [upsample for name, upsample in UPSAMPLERS.items() if name != "max_unpool"]
 )
-def test_deeplab_v2_with_maps_that_round_up(upsample):
+def test_deeplab_with_maps_that_round_up(name, upsample):
     # 9x9 of 64x64: nothing that makes exactly 8 pixels of one ends at the image's size.
-    backbone = ResNet((1, 1, 1, 1), BasicBlock, 4, (4,), output_stride=8, pool_rounding="ceil")
-    model = DeepLabV2(3, backbone, upsample=upsample)
+    model = ROUNDING_UP[name](upsample=upsample)
     if upsample in (SubPixel, TransposedConv):
         with pytest.raises(InputError, match="pool_rounding is 'floor'"):
             model.input_size(64)
