@@ -20,7 +20,7 @@ from segjax import checkpoint, workdir
 from segjax.core import Task
 from segjax.errors import InputError
 from segjax.weights import download, read
-from segjax.weights.families import FAMILIES, recognise
+from segjax.weights.families import FAMILIES, recognise, without_collections
 from segjax.weights.keymap import fill, flatten
 
 
@@ -91,7 +91,4 @@ def load(source: str) -> Mapping[str, np.ndarray]:
         tensors = flatten(variables)
     else:
         tensors = read.read(path)
-    inner = [name.partition("/") for name in tensors]
-    if all(collection in ("params", "batch_stats") for collection, _, _ in inner):
-        return {name: x for (_, _, name), x in zip(inner, tensors.values(), strict=True)}
-    return tensors
+    return without_collections(tensors)

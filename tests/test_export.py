@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export as jax_export
-from miniature import train_once
+from miniature import SOURCE, train_once
 from models.tiny import TINY
 
 from segjax import export
@@ -109,6 +109,18 @@ def test_weights_by_path_are_those_of_the_run(trained, tmp_path):
         name = "/".join(key.key for key in path)
         np.testing.assert_array_equal(arrays[name], x)
         assert arrays[name].shape == x.shape
+
+
+def test_weights_by_path_convert_to_themselves(trained, tmp_path):
+    export.run(trained, tmp_path, format="safetensors", step=4)
+    file, out = tmp_path / "model.safetensors", tmp_path / "converted.safetensors"
+    options = [f"--config={SOURCE}", "--classes=2", "--channels=1", f"--output={out}"]
+    command = [sys.executable, "-m", "segjax.weights", "convert", str(file), *options]
+    end = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True)
+    assert "is of the family segjax" in end.stdout
+    arrays, again = read(file), read(out)
+    assert arrays.keys() == again.keys()
+    assert all(np.array_equal(again[name], x) for name, x in arrays.items())
 
 
 def test_arrays_keep_their_bits_type_and_order(tmp_path):

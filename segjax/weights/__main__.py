@@ -21,7 +21,7 @@ from rich.table import Table
 from segjax import cli
 from segjax.errors import InputError
 from segjax.weights import read
-from segjax.weights.families import FAMILIES, recognise
+from segjax.weights.families import FAMILIES, recognise, without_collections
 from segjax.weights.keymap import fill, flatten
 
 COMMANDS = ("inspect", "convert")
@@ -44,7 +44,7 @@ def main(command: str = "", file: str = "") -> int:
     if command == "inspect":
         Console().print(listing(tensors, path.name))
         return 0
-    return convert(path, tensors)
+    return convert(path, without_collections(tensors))
 
 
 def listing(tensors: Any, title: str) -> Table:

@@ -28,6 +28,17 @@ for _module in (torchvision, timm, smp, mmseg, authors):
     FAMILIES |= _keymaps(_module)
 
 
+def without_collections(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Our own arrays without the 'params/' and 'batch_stats/' before their names, as SEGJAX has it.
+
+    Those of other libraries are left as they are.
+    """
+    inner = [name.partition("/") for name in tensors]
+    if all(collection in ("params", "batch_stats") for collection, _, _ in inner):
+        return {name: x for (_, _, name), x in zip(inner, tensors.values(), strict=True)}
+    return tensors
+
+
 def recognise(
     variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], under: str = ""
 ) -> str:
