@@ -56,7 +56,6 @@ _UNITS = (
     ("squeeze/fc1", "se.conv_reduce"),
     ("squeeze/fc2", "se.conv_expand"),
     # the units of the first stage have no expansion
-    (r"(blocks/0/\d+)/depthwise$", r"\1/conv_dw"),
     (r"(blocks/0/\d+)/depthwise_norm", r"\1/bn1"),
     (r"(blocks/0/\d+)/project$", r"\1/conv_pw"),
     (r"(blocks/0/\d+)/project_norm", r"\1/bn2"),

@@ -3,7 +3,7 @@
 python tests/golden/timm_backbones.py    (made with timm 1.0.29)
 
 Of the VGG the features, for its classifier averages what is smaller than 7x7; of the others the
-scores. The MobileNets are of full width: narrower ones round their widths otherwise than segjax.
+scores. The MobileNets are of full width: timm rounds those of narrower ones otherwise.
 """
 
 import timm
