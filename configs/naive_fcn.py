@@ -21,8 +21,8 @@ def get_config() -> ConfigDict:
 
 
 def model(config: Any, card: dict) -> NaiveFCN:
-    dtype = recipe.options(config)["dtype"]  # there is nothing to upsample
-    return NaiveFCN(len(card["class_names"]), config.model.width, config.model.depth, dtype=dtype)
+    options = recipe.options_without_upsampler(config)
+    return NaiveFCN(len(card["class_names"]), config.model.width, config.model.depth, **options)
 
 
 sources, card = recipe.sources, recipe.card

@@ -25,7 +25,7 @@ def model(config: Any, card: dict) -> RecurrentCNN:
         maps=tuple(config.model.maps),
         instances=config.model.instances,
         padding="same",
-        dtype=recipe.options(config)["dtype"],  # there is nothing to upsample
+        **recipe.options_without_upsampler(config),
     )
 
 

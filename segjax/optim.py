@@ -32,11 +32,12 @@ NO_DECAY = ("bias$", "scale$")
 
 def poly(peak: float, steps: int, power: float = 0.9) -> optax.Schedule:
     """peak * (1 - step / steps) ** power, as DeepLab and PSPNet train."""
-    return optax.polynomial_schedule(peak, 0.0, power, steps)
+    return optax.polynomial_schedule(_rate(peak), 0.0, power, steps)
 
 
 def cosine(peak: float, steps: int, final: float = 0.0) -> optax.Schedule:
     """Half a cosine from `peak` to `final` (Loshchilov and Hutter 2017, eq. 5 without restarts)."""
+    _rate(peak)
 
     def schedule(count: Any) -> jax.Array:
         progress = jnp.minimum(count / steps, 1.0)
@@ -47,12 +48,18 @@ def cosine(peak: float, steps: int, final: float = 0.0) -> optax.Schedule:
 
 def step(peak: float, boundaries: Sequence[int], factor: float = 0.1) -> optax.Schedule:
     """`peak`, multiplied by `factor` at each of the boundaries."""
-    return optax.piecewise_constant_schedule(peak, dict.fromkeys(boundaries, factor))
+    return optax.piecewise_constant_schedule(_rate(peak), dict.fromkeys(boundaries, factor))
 
 
 def with_warmup(schedule: optax.Schedule, steps: int) -> optax.Schedule:
     """The schedule times a factor that rises linearly from 1 / steps to 1 over the first steps."""
     return lambda count: schedule(count) * jnp.minimum((count + 1) / max(steps, 1), 1.0)
+
+
+def _rate(rate):
+    if not rate >= 0:  # nor NaN
+        raise InputError(f"The learning_rate must be at least 0, not {rate}.")
+    return rate
 
 
 class LearningRateState(NamedTuple):
@@ -62,7 +69,7 @@ class LearningRateState(NamedTuple):
 
 def learning_rate(schedule: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     """Multiply by -schedule(count), as `optax.scale_by_learning_rate`, and keep the rate to log."""
-    rate_at = schedule if callable(schedule) else (lambda _: jnp.asarray(schedule))
+    rate_at = schedule if callable(schedule) else optax.constant_schedule(_rate(schedule))
 
     def init(params: Any) -> LearningRateState:
         del params

@@ -135,11 +135,27 @@ def get_config(**model: Any) -> ConfigDict:
 
 
 def options(config: Any) -> dict[str, Any]:
-    """What every model takes: the type it computes in and, if one is named, the upsampler."""
+    """What every model takes: the type it computes in and, if one is named, the upsampler.
+
+    Raises `InputError` for these and for a config.model.dropout that is no share of the units.
+    """
+    dropout = config.model.get("dropout")
+    if dropout is not None and not 0 <= dropout < 1:
+        raise InputError(f"--config.model.dropout must be from 0 to below 1, not {dropout}.")
     found: dict[str, Any] = {"dtype": choose(DTYPES, config.dtype, "config.dtype")}
     if config.model.upsample is not None:
         found["upsample"] = choose(UPSAMPLERS, config.model.upsample, "config.model.upsample")
     return found
+
+
+def options_without_upsampler(config: Any) -> dict[str, Any]:
+    """`options` of a network at one resolution; raises `InputError` if an upsampler is named."""
+    if config.model.upsample is not None:
+        raise InputError(
+            f"--config.model.upsample is {config.model.upsample!r}, and this network has nothing "
+            "to upsample: leave it out."
+        )
+    return options(config)
 
 
 def backbone_options(config: Any) -> dict[str, Any]:
@@ -169,6 +185,8 @@ def sources(config: Any) -> dict[str, Source]:
 
 def card(config: Any) -> dict:
     """What the task knows of the data; it is saved with the run, for prediction without them."""
+    if config.scale is not None and not 0 < config.scale < np.inf:
+        raise InputError(f"--config.scale must be above 0, not {config.scale}.")
     train = sources(config)["train"]
     names, colours = train.class_names, train.palette
     colours = visualize.palette(len(names)) if colours is None else colours
@@ -225,6 +243,8 @@ def resized(record: Mapping[str, Any], scale: float) -> dict[str, Any]:
 
 def optimizer(config: Any) -> optax.GradientTransformation:
     """AdamW or SGD at a polynomially falling rate; the backbone at its own share of it."""
+    if not config.backbone_rate >= 0:
+        raise InputError(f"--config.backbone_rate must be at least 0, not {config.backbone_rate}.")
     rate = optim.with_warmup(optim.poly(config.learning_rate, config.train.steps), 20)
     decay = optim.decay_weights(config.weight_decay)
     chains = {
@@ -235,7 +255,18 @@ def optimizer(config: Any) -> optax.GradientTransformation:
     if config.backbone_rate not in (0, 1):
         chain.append(optim.scale_by_path({"^backbone/": config.backbone_rate}))
     tx = optax.chain(*chain, optim.learning_rate(rate))
-    return optim.freeze(tx, ["^backbone/"]) if config.backbone_rate == 0 else tx
+    if config.backbone_rate == 0:
+        tx = optim.freeze(tx, ["^backbone/"])
+
+    def init(params: Any) -> Any:
+        if config.backbone_rate != 1 and "backbone" not in params:
+            raise InputError(
+                f"--config.backbone_rate is {config.backbone_rate} and has no backbone to act on; "
+                f"the network has {', '.join(params)}: leave it at 1."
+            )
+        return tx.init(params)
+
+    return tx._replace(init=init)
 
 
 def build(config: Any, task: Callable[[Any, dict], Task]) -> Experiment:

@@ -61,6 +61,17 @@ def test_learning_rate_multiplies_and_reports_the_rate_of_that_update(rate):
         np.testing.assert_allclose(updates["head"]["kernel"], -expected * np.ones((2, 1)), 1e-6)
 
 
+@pytest.mark.parametrize("rate", [-1.0, float("nan")])
+def test_a_negative_rate_is_refused(rate):
+    schedules = (
+        *(lambda: optim.poly(rate, 9), lambda: optim.cosine(rate, 9)),
+        *(lambda: optim.step(rate, [9]), lambda: optim.learning_rate(rate)),
+    )
+    for make in schedules:
+        with pytest.raises(InputError, match=f"The learning_rate must be at least 0, not {rate}."):
+            make()
+
+
 def test_learning_rate_keeps_half_precision():
     grads = {"kernel": jnp.ones(2, jnp.bfloat16)}
     tx = optim.learning_rate(optim.poly(0.5, 10))

@@ -80,6 +80,45 @@ def test_unknown_names_list_the_choices():
         recipe.sources(config_with(dataset="folder"))
 
 
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_dropout_that_is_no_share_is_refused(dropout):
+    config = recipe.get_config(dropout=dropout)
+    with pytest.raises(InputError, match=r"--config.model.dropout must be from 0 to below 1, not"):
+        recipe.options(config)
+
+
+@pytest.mark.parametrize("name", ["naive_fcn", "pinheiro_recurrent"])
+def test_an_upsampler_for_a_network_without_one_is_refused(name):
+    module, config = cli.load_config(f"configs/{name}.py", {"model.upsample": "nearest"})
+    with pytest.raises(InputError, match=r"upsample is 'nearest', and this network has nothing to"):
+        module.model(config, {"class_names": ["a", "b"], "channels": 3})
+
+
+def test_numbers_out_of_range_are_refused():
+    with pytest.raises(InputError, match=r"--config.scale must be above 0, not -1"):
+        recipe.card(config_with(scale=-1.0))
+    with pytest.raises(InputError, match=r"learning_rate must be at least 0, not -1"):
+        recipe.optimizer(config_with(learning_rate=-1.0))
+    with pytest.raises(InputError, match=r"--config.backbone_rate must be at least 0, not -1"):
+        recipe.optimizer(config_with(backbone_rate=-1.0))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_a_rate_for_a_backbone_that_is_not_there_is_refused(rate):
+    tx = recipe.optimizer(config_with(backbone_rate=rate))
+    words = f"--config.backbone_rate is {rate} and has no backbone to act on; the network has head"
+    with pytest.raises(InputError, match=words):
+        tx.init({"head": PARAMS["head"]})
+
+
+@pytest.mark.parametrize(("width", "words"), [(0, "no input channels"), (-2, "-2 output channels")])
+def test_a_network_without_width_is_refused(width, words):
+    module, config = cli.load_config("configs/naive_fcn.py", {"model.width": width})
+    model = module.model(config, {"class_names": ["a", "b"], "channels": 3})
+    with pytest.raises(InputError, match=f"has {words}: give every layer of the network a width"):
+        model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False)
+
+
 @pytest.mark.parametrize(("scale", "size"), [(0.5, (15, 20)), (1.0, (30, 41)), (2.0, (60, 82))])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_records_are_resized_together(scale, size, channels):

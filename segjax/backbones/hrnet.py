@@ -91,6 +91,11 @@ class HRNet(nn.Module):
         chex.assert_rank(image, 4)
         if self.outputs not in (1, 2, 3, 4):
             raise InputError(f"outputs is {self.outputs}; an HRNet has 1 to 4 of them.")
+        if len(self.modules) != 3 or min(self.modules) < 1:
+            raise InputError(
+                f"modules is {tuple(self.modules)}; an HRNet needs three numbers of at least 1, "
+                "those of stages 2, 3 and 4."
+            )
         conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype)
         block = functools.partial(_block, Bottleneck, self.norm, self.dtype)
         c1 = conv(self.stem, stride=2, name="stem1")(image, train=train)  # 1/2

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segjax.errors import InputError
+
 Initializer = Callable[..., jax.Array]
 
 
@@ -38,7 +40,7 @@ def he_normal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) 
 
     He et al. 2015, eq. 10; what the U-Net paper asks for.
     """
-    return normal(math.sqrt(2 / math.prod(shape[:-1])))(key, shape, dtype)
+    return normal(math.sqrt(2 / _fan_in(shape)))(key, shape, dtype)
 
 
 def he_normal_transposed(stride: int) -> Initializer:
@@ -48,13 +50,23 @@ def he_normal_transposed(stride: int) -> Initializer:
 
 def xavier_uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     """Uniform within sqrt(6 / (fan_in + fan_out)); Glorot and Bengio 2010, eq. 16."""
-    fan_in, fan_out = math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
+    fan_in, fan_out = _fan_in(shape), math.prod(shape[:-2]) * shape[-1]
     return uniform(math.sqrt(6 / (fan_in + fan_out)))(key, shape, dtype)
 
 
 def caffe2_xavier(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     """Uniform within sqrt(3 / fan_in), which Caffe2, and detectron2 after it, call Xavier's."""
-    return uniform(math.sqrt(3 / math.prod(shape[:-1])))(key, shape, dtype)
+    return uniform(math.sqrt(3 / _fan_in(shape)))(key, shape, dtype)
+
+
+def _fan_in(shape):
+    if min(shape[:-1]) < 1 or shape[-1] < 0:
+        lacks = "no input channels" if shape[-1] >= 0 else f"{shape[-1]} output channels"
+        raise InputError(
+            f"A layer whose kernel is {' x '.join(map(str, shape))} has {lacks}: give every layer "
+            "of the network a width of at least 1."
+        )
+    return math.prod(shape[:-1])
 
 
 def _draw(key, shape, dtype, sample, scale):

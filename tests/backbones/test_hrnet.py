@@ -91,6 +91,12 @@ def test_pose_networks_end_in_the_finest_branch(make, count):
     assert sum(x.size for x in jax.tree.leaves(variables["params"])) == count
 
 
+@pytest.mark.parametrize("modules", [(1, 1), (1, 1, 1, 1), (1, 0, 1)])
+def test_another_number_of_stages_is_refused(modules):
+    with pytest.raises(InputError, match="modules is .* three numbers of at least 1, those of"):
+        shapes(small(modules=modules), 64, 64)
+
+
 def test_another_number_of_outputs_is_refused():
     with pytest.raises(InputError, match="outputs is 5; an HRNet has 1 to 4"):
         shapes(small(outputs=5), 64, 64)
