@@ -139,9 +139,7 @@ class TransposedConv(nn.Module):
     def __call__(
         self, x: jax.Array, switches: Switches | None = None, size: Size | None = None
     ) -> jax.Array:
-        k, stride, pad = self.kernel_size or self.factor, self.factor, self.padding
-        if pad is None:
-            pad = max(0, (k - stride + 1) // 2)
+        stride, (k, pad) = self.factor, self.window
         least = [(n - 1) * stride - 2 * pad + k for n in x.shape[1:3]]
         if size is None and self.output_padding is not None:
             target = (least[0] + self.output_padding, least[1] + self.output_padding)
@@ -157,6 +155,13 @@ class TransposedConv(nn.Module):
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
         return y
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """The side of the kernel, and the padding."""
+        k = self.kernel_size or self.factor
+        least = max(0, (k - self.factor + 1) // 2)
+        return k, least if self.padding is None else self.padding
 
 
 class SubPixel(nn.Module):
@@ -254,22 +259,32 @@ def legal_side_of_corners(
 ) -> int:
     """As `legal_side`, for maps of ceil((side - 1) / stride) + 1 pixels: of pools that round up.
 
-    One more than a multiple of the stride has its corners on the map, and is what BedOfNails needs.
-    No side fits a TransposedConv or SubPixel: raises `InputError`, where `network` is the name of
-    what cannot use them and `remedy` under which conditions it could.
+    One more than a multiple of the stride has its corners on the map, and is what BedOfNails needs,
+    and a TransposedConv that is padded to end there, such as by 7 with a kernel of 15 and stride 8.
+    No side fits others or a SubPixel: raises `InputError`, where `network` is the name of what
+    cannot use them and `remedy` under which conditions it could.
     """
     operator = unwrapped(upsample)
-    if _exact(upsample):
+    cornered = operator is BedOfNails or _reaches_corners(upsample, stride)
+    if _exact(upsample) and not cornered:
         raise InputError(
             f"{network} can take no size with upsample={operator.__name__}, which makes {stride} "
             f"pixels of one, unless {remedy}: set this, or upsample with Nearest, Bilinear or "
             "ResizeConv."
         )
-    return round_up(size - 1, stride) + 1 if operator is BedOfNails else size
+    return round_up(size - 1, stride) + 1 if cornered else size
 
 
 def _exact(upsample):
     return unwrapped(upsample) in (TransposedConv, SubPixel)  # make factor pixels of one
+
+
+def _reaches_corners(upsample, stride):
+    """Whether a TransposedConv makes 1 + stride * (h - 1) pixels of h."""
+    if unwrapped(upsample) is not TransposedConv:
+        return False
+    k, pad = upsample(features=1, factor=stride, parent=None).window
+    return 0 <= 1 - k + 2 * pad < stride
 
 
 def unwrapped(upsample: Callable[..., nn.Module]) -> Callable[..., nn.Module]:

@@ -64,3 +64,7 @@ def test_transposed_convolution_needs_multiples_of_the_stride():
         traced(model, 25, 32)
     with pytest.raises(InputError, match="DeepLab v1 can .* unless the backbone's pool_rounding"):
         traced(model.clone(backbone=ROUNDING_UP), 24, 32)
+    padded = functools.partial(TransposedConv, kernel_size=15, padding=7)  # 8 (n - 1) + 1
+    model = model.clone(backbone=ROUNDING_UP, upsample=padded)
+    assert [model.input_size(n) for n in (24, 25, 26)] == [25, 25, 33]
+    assert traced(model, 25, 33)["__call__"][0]["logits"].shape == (1, 25, 33, 3)
