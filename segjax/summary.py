@@ -31,7 +31,6 @@ from segjax import cli
 from segjax.dependence.walk import trace
 from segjax.errors import InputError
 from segjax.receptive_field import Field, analytic, measured
-from segjax.tasks.fit import init_variables
 
 WIDE = 2048  # rows of the image that a receptive field is looked for in, if few do not hold it
 NOTE = """GFLOPs: multiplications and additions of the convolutions and matrix products of one image
@@ -208,7 +207,8 @@ def measured_field(model: Any, channels: int) -> str:
     rows = list({int(field.high[i] - field.low[i]): int(i) for i in field.inner}.values())
     generator = np.random.default_rng(0)
     zeros = jnp.zeros((1, narrow, narrow, channels))
-    variables = init_variables(model, jax.random.key(0), zeros)
+    init = jax.jit(functools.partial(model.init, train=False))
+    variables = init(jax.random.key(0), zeros)
     moved = jax.tree.map(
         lambda x: x + 0.02 * generator.standard_normal(x.shape, np.float32), variables["params"]
     )

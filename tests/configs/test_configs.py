@@ -30,7 +30,7 @@ SMALL = {
 ZOO = {  # on CamVid, by segjax.recipe
     "deconvnet": {},
     "deeplab_v1": {"model.width": 2, "model.hidden": 8},
-    "deeplab_v2": {"model.width": 4},
+    "deeplab_v2": {"model.width": 4, "model.backbone": "resnet50"},
     "deeplab_v3": {"model.width": 4},
     "deeplab_v3plus": {"model.width": 4},
     "encoder_unet": {"model.width": 1, "model.backbone": "resnet18"},
