@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from segjax.errors import InputError
+from segjax.nn.initializers import torch_uniform
 from segjax.nn.layers import Conv, SpatialDropout
 from segjax.nn.sizes import check_multiple, round_up
 from segjax.nn.upsample import TransposedConv
@@ -118,7 +119,11 @@ class MIMOUNet(nn.Module):
 
 
 class _Conv(nn.Module):
-    """A convolution padded to keep the size, with a bias."""
+    """A convolution padded to keep the size, with a bias.
+
+    It starts as the authors' code does: from He's weights, through 48 residual blocks without a
+    norm, the first logits are about 1e11.
+    """
 
     features: int
     size: int = 3
@@ -132,6 +137,7 @@ class _Conv(nn.Module):
             (self.size, self.size),
             strides=self.strides,
             padding=self.size // 2,
+            kernel_init=torch_uniform,
             dtype=self.dtype,
         )
         nn.share_scope(self, conv)

@@ -59,6 +59,11 @@ def caffe2_xavier(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float
     return uniform(math.sqrt(3 / _fan_in(shape)))(key, shape, dtype)
 
 
+def torch_uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """Uniform within sqrt(1 / fan_in), as torch starts a convolution: a sixth of He's variance."""
+    return uniform(math.sqrt(1 / _fan_in(shape)))(key, shape, dtype)
+
+
 def _fan_in(shape):
     if min(shape[:-1]) < 1 or shape[-1] < 0:
         lacks = "no input channels" if shape[-1] >= 0 else f"{shape[-1]} output channels"

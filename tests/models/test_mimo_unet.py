@@ -96,3 +96,12 @@ def test_sizes():
     assert model.input_size(9) == model.output_size(12) == 12
     with pytest.raises(InputError, match="a side of 6 is no multiple of 4"):
         model.init(jax.random.key(0), jnp.zeros((1, 8, 6, 3)), train=False)
+
+
+def test_starts_small():
+    """48 residual blocks without a norm neither explode nor vanish, as from He's weights."""
+    model = MIMOUNet(11, width=8)
+    image = np.random.default_rng(0).normal(size=(1, 24, 36, 3)).astype(np.float32)
+    logits = model.apply(model.init(jax.random.key(0), image, train=False), image, train=False)
+    for name, x in logits.items():
+        assert 1e-3 < np.std(x) < 1, name

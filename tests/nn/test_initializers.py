@@ -10,6 +10,7 @@ from segjax.nn.initializers import (
     he_normal,
     he_normal_transposed,
     normal,
+    torch_uniform,
     uniform,
     xavier_uniform,
 )
@@ -31,6 +32,7 @@ def test_variance_is_two_over_the_fan_in():
         (uniform(0.3), 0.3),
         (xavier_uniform, np.sqrt(6 / (15 * 40 + 15 * 64))),  # Glorot and Bengio 2010, eq. 16
         (caffe2_xavier, np.sqrt(3 / (15 * 40))),
+        (torch_uniform, np.sqrt(1 / (15 * 40))),  # kaiming_uniform_(a=sqrt(5)), its default
     ],
 )
 def test_uniform_within_its_bound(init, bound):
