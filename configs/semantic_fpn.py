@@ -20,7 +20,6 @@ from segjax.backbones.resnet import resnet18, resnet50, resnet101
 from segjax.core import Experiment, Task
 from segjax.errors import choose
 from segjax.models.fpn import PYRAMIDS, SemanticFPN
-from segjax.nn.fpn import PathAggregation, Select
 
 RESNETS = {"resnet18": resnet18, "resnet50": resnet50, "resnet101": resnet101}
 
@@ -34,15 +33,7 @@ def model(config: Any, card: dict) -> SemanticFPN:
     pyramid = choose(PYRAMIDS, config.model.pyramid, "config.model.pyramid")
     width = config.model.width
     backbone = resnet(width=width, stem=(width,), **recipe.backbone_options(config))
-    net = pyramid(len(card["class_names"]), backbone=backbone, **recipe.options(config))
-    return net.clone(neck=in_type(net.neck, net.dtype))
-
-
-def in_type(neck: Any, dtype: Any) -> Any:
-    """The same neck, computing in a type."""
-    if isinstance(neck, PathAggregation):
-        neck = neck.clone(top_down=in_type(neck.top_down, dtype))
-    return neck if isinstance(neck, Select) else neck.clone(dtype=dtype)
+    return pyramid(len(card["class_names"]), backbone=backbone, **recipe.options(config))
 
 
 sources, card = recipe.sources, recipe.card

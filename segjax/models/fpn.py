@@ -29,15 +29,14 @@ class SemanticFPN(nn.Module):
     the prediction at every level of the pyramids below, for a loss on each; it has no parameters of
     its own.
 
-    `neck` is a feature pyramid of `nn.fpn`; like the backbone it has a dtype of its own. `upsample`
-    is any factory of `nn.upsample`, and `resize` takes logits to the image's size. `dropout`, of
-    whole maps, is not in the paper.
+    `neck` is a factory of a feature pyramid of `nn.fpn` and `upsample` one of `nn.upsample`;
+    `resize` takes logits to the image's size. `dropout`, of whole maps, is not in the paper.
     28,483,190 parameters on a ResNet-50 with 54 classes.
     """
 
     num_classes: int
     backbone: nn.Module
-    neck: nn.Module = FPN()
+    neck: Callable[..., nn.Module] = FPN
     width: int = 128
     dropout: float = 0.0
     norm: Callable[..., nn.Module] = functools.partial(GroupNorm, num_groups=32)
@@ -50,7 +49,8 @@ class SemanticFPN(nn.Module):
         features = self.backbone(image, train=train)
         sizes = {name: x.shape[1:3] for name, x in features.items()}
         branches = {}
-        for name, x in self.neck(features, train=train).items():
+        neck = self.neck(dtype=self.dtype, name="neck")
+        for name, x in neck(features, train=train).items():
             level = int(name[1:])
             if level < 2:
                 raise InputError(f"The neck gives {name}, finer than the head's 1/4: leave it out.")
@@ -74,8 +74,7 @@ class SemanticFPN(nn.Module):
         """The smallest legal side of an input whose output covers `output` pixels."""
         halvings = self.backbone.halvings if isinstance(self.backbone, ImagePyramid) else 0
         side = legal_side(output, self.upsample, 32 * 2**halvings)
-        neck = self.neck.top_down if isinstance(self.neck, PathAggregation) else self.neck
-        return side if isinstance(neck, Select) else legal_side(side, neck.upsample, 32)
+        return self.neck(parent=None).input_size(side)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a legal side of the input."""
@@ -105,28 +104,28 @@ class ImagePyramid(nn.Module):
 
 def image_pyramid(num_classes: int, backbone: nn.Module, **options: Any) -> SemanticFPN:
     """(a) Featurised image pyramid: the same network at the scales 1, 1/2 and 1/4."""
-    neck = Select((5, 6, 7))
+    neck = functools.partial(Select, (5, 6, 7))
     return SemanticFPN(num_classes, ImagePyramid(backbone), neck=neck, **options)
 
 
-single_map = functools.partial(SemanticFPN, neck=Select((5,)))
+single_map = functools.partial(SemanticFPN, neck=functools.partial(Select, (5,)))
 """(b) The last map alone."""
 
-hierarchy = functools.partial(SemanticFPN, neck=Select((2, 3, 4, 5)))
+hierarchy = functools.partial(SemanticFPN, neck=functools.partial(Select, (2, 3, 4, 5)))
 """(c) Pyramidal feature hierarchy: the backbone's maps with no path between them."""
 
-semantic_fpn = functools.partial(SemanticFPN, neck=FPN())
+semantic_fpn = SemanticFPN
 """(d) Feature Pyramid Network."""
 
-top_down = functools.partial(SemanticFPN, neck=FPN(outputs=(2,)))
+top_down = functools.partial(SemanticFPN, neck=functools.partial(FPN, outputs=(2,)))
 """(e) As (d), but predicting from the finest map alone, like a U-Net; figure 2, top."""
 
-panet = functools.partial(SemanticFPN, neck=PathAggregation())
+panet = functools.partial(SemanticFPN, neck=PathAggregation)
 """FPN, then up again: PANet's bottom-up path augmentation."""
 
 smp_fpn = functools.partial(
     SemanticFPN,
-    neck=FPN(output_kernel=None),
+    neck=functools.partial(FPN, output_kernel=None),
     dropout=0.2,
     upsample=functools.partial(Bilinear, convention="corner-aligned"),
     resize=functools.partial(resize.bilinear, convention="corner-aligned"),

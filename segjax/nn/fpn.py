@@ -1,7 +1,8 @@
 """Feature pyramids on a backbone's maps: FPN and PANet's bottom-up path.
 
 A neck takes the maps {'cK'} of a backbone to maps {'pK'}, of stride 2**K, finest first, that a head
-predicts from: `neck(features, train=train)`.
+predicts from: `neck(features, train=train)`. A model is given a factory of one, called with the
+model's dtype.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ import jax
 from segjax.errors import InputError
 from segjax.nn.initializers import caffe2_xavier
 from segjax.nn.layers import Conv
-from segjax.nn.upsample import Nearest
+from segjax.nn.upsample import Nearest, legal_side
 from segjax.ops.activation import relu
 
 Features = Mapping[str, jax.Array]
@@ -57,6 +58,10 @@ class FPN(nn.Module):
                 maps[name] = self.conv(x, self.output_kernel, f"output{name[1:]}", train)
         return dict(sorted(maps.items()))
 
+    def input_size(self, side: int) -> int:
+        """The smallest side of an image from `side` on that fits the neck."""
+        return legal_side(side, self.upsample, 2 ** max(self.levels))
+
     def conv(self, x: jax.Array, size: int, name: str, train: bool) -> jax.Array:
         """A convolution, and the normalisation if there is one."""
         x = Conv(
@@ -84,14 +89,15 @@ class PathAggregation(nn.Module):
     normalisation.
     """
 
-    top_down: nn.Module = FPN()
+    top_down: Callable[..., nn.Module] = FPN
     norm: Callable[..., nn.Module] | None = None
     dtype: Any = None
 
     @nn.compact
     def __call__(self, features: Features, *, train: bool) -> dict[str, jax.Array]:
         maps, x = {}, None
-        for name, lateral in self.top_down(features, train=train).items():
+        top_down = self.top_down(dtype=self.dtype, name="top_down")
+        for name, lateral in top_down(features, train=train).items():
             if x is None:
                 x = lateral
             else:
@@ -99,6 +105,10 @@ class PathAggregation(nn.Module):
                 x = self.conv(x, 1, f"merge{name[1:]}", train)
             maps[name] = x
         return maps
+
+    def input_size(self, side: int) -> int:
+        """The smallest side of an image from `side` on that fits the neck."""
+        return self.top_down(parent=None).input_size(side)
 
     def conv(self, x: jax.Array, stride: int, name: str, train: bool) -> jax.Array:
         """A 3x3 convolution of constant width, the normalisation if there is one, and ReLU."""
@@ -120,11 +130,16 @@ class Select(nn.Module):
     """The backbone's maps of these levels as they are, with no path between them."""
 
     levels: tuple[int, ...]
+    dtype: Any = None  # of nothing: it only selects
 
     def __call__(self, features: Features, *, train: bool) -> dict[str, jax.Array]:
         del train
         check_levels(self.levels, self.levels, features)
         return {f"p{level}": features[f"c{level}"] for level in self.levels}
+
+    def input_size(self, side: int) -> int:
+        """The smallest side of an image from `side` on that fits the neck."""
+        return side
 
 
 def check_levels(levels: tuple[int, ...], outputs: tuple[int, ...], features: Features) -> None:

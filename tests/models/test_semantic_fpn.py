@@ -123,13 +123,13 @@ def test_the_image_pyramid_sees_halves_of_the_image():
 
 def test_on_an_hrnet():
     backbone = HRNet(2, stage1=(1, 2), modules=(1, 1, 1), units=1, stem=4)
-    out, _ = shapes(SemanticFPN(5, backbone, FPN(4), width=4, norm=norm), 65, 97)
+    out, _ = shapes(SemanticFPN(5, backbone, functools.partial(FPN, 4), width=4, norm=norm), 65, 97)
     assert out["logits"].shape == (1, 65, 97, 5)
 
 
 def test_a_level_finer_than_the_head_is_refused():
     with pytest.raises(InputError, match="The neck gives p1, finer than the head's 1/4"):
-        shapes(SemanticFPN(5, small(), Select((1, 2))), 64, 96)
+        shapes(SemanticFPN(5, small(), functools.partial(Select, (1, 2))), 64, 96)
 
 
 def test_dropout_takes_whole_maps():

@@ -313,13 +313,17 @@ TINY = {
         UNPAIRED,
     ),
     "semantic_fpn": Tiny(
-        lambda upsample=Bilinear: _fpn(fpn.SemanticFPN, upsample, neck=FPN(8, upsample=upsample)),
+        lambda upsample=Bilinear: _fpn(
+            fpn.SemanticFPN, upsample, neck=functools.partial(FPN, 8, upsample=upsample)
+        ),
         (32, 64, 3),
         UNPAIRED,
     ),
     "semantic_panet": Tiny(
         lambda upsample=Bilinear: _fpn(
-            fpn.SemanticFPN, upsample, neck=PathAggregation(FPN(8, upsample=upsample))
+            fpn.SemanticFPN,
+            upsample,
+            neck=functools.partial(PathAggregation, functools.partial(FPN, 8, upsample=upsample)),
         ),
         (32, 64, 3),
         UNPAIRED,

@@ -94,7 +94,7 @@ def test_top_down_to_the_finest_alone_by_hand():
 
 def test_path_aggregation_by_hand():
     # A stride of two takes every second value, since only the middle of the kernel is one.
-    assert apply(PathAggregation(FPN(1, levels=(2, 3, 4)))) == {
+    assert apply(PathAggregation(functools.partial(FPN, 1, levels=(2, 3, 4)))) == {
         "p2": P["p2"],
         "p3": [[510 + 510, 520 + 522], [530 + 538, 540 + 550]],
         "p4": [[500 + 1020]],
@@ -102,7 +102,7 @@ def test_path_aggregation_by_hand():
 
 
 def test_path_aggregation_rectifies_both_convolutions():
-    neck = PathAggregation(FPN(1, levels=(2, 3)))
+    neck = PathAggregation(functools.partial(FPN, 1, levels=(2, 3)))
     init = functools.partial(neck.init, train=False)
     variables = ones(jax.eval_shape(init, jax.random.key(0), C))
 
