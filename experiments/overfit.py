@@ -4,7 +4,9 @@
 
 Four generated images of cells, reduced widths (`experiments/zoo.py`), Adam. Writes table.md: the
 loss at the start and at the end, and the share of pixels that are right then, in evaluation mode,
-beside the share that predicting background alone has.
+beside the share that predicting background alone has. The last rows are no networks: logits that
+are parameters themselves, one vector for every 8, 16 or 32 pixels, upsampled bilinearly. A network
+that upsamples its logits from such a stride can draw the labels no better than they do.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 import optax
@@ -23,8 +26,37 @@ from zoo import ZOO
 
 from segjax import cli, optim
 from segjax.data import cells
+from segjax.ops.resize import bilinear
 from segjax.tasks.fit import fit_to
 from segjax.tasks.semantic import semantic
+
+
+class FreeLogits(nn.Module):
+    """Logits for one batch that are parameters, a vector for every `stride` pixels, upsampled."""
+
+    stride: int
+    num_classes: int = 2
+    batch: int = 4
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        del train
+        height, width = image.shape[1:3]
+        sides = (-(-height // self.stride) + 1, -(-width // self.stride) + 1)
+        shape = (self.batch, *sides, self.num_classes)
+        coarse = self.param("logits", nn.initializers.zeros, shape)
+        return {"logits": bilinear(coarse, (height, width), convention="corner-aligned")}
+
+    def input_size(self, output: int) -> int:
+        """Any side."""
+        return output
+
+    def output_size(self, size: int) -> int:
+        """The side of the input."""
+        return size
+
+
+FREE = {f"free logits, stride {stride}": FreeLogits(stride) for stride in (8, 16, 32)}
 
 
 def overfit(
@@ -71,11 +103,12 @@ def four_cells(side: int, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]
 
 
 def main() -> None:
+    everything = [*ZOO, *FREE]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path("runs/overfit"), help="folder")
-    parser.add_argument("--only", nargs="+", choices=ZOO, metavar="NAME", help="some of them")
+    parser.add_argument("--only", nargs="+", choices=everything, metavar="NAME", help="some")
     parser.add_argument("--steps", type=int, default=150, help="for each (150)")
     parser.add_argument("--side", type=int, default=96, help="of the images (96)")
     parser.add_argument("--data_dir", help="where tfds keeps prepared data sets")
@@ -86,17 +119,15 @@ def main() -> None:
     image, label = four_cells(args.side, args.data_dir)
     record = args.output / "results.json"
     results = json.loads(record.read_text()) if record.exists() else {}
-    names = args.only or list(ZOO)
+    names = args.only or everything
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
         bar = progress.add_task("Training", total=len(names))
         for name in names:
             progress.update(bar, description=name)
             if name not in results:
-                config_name, values = ZOO[name]
-                module, config = cli.load_config(f"configs/{config_name}.py", values)
-                card = {"class_names": cells.CLASS_NAMES, "channels": 3}
                 begin = time.perf_counter()
-                figures = overfit(module.model(config, card), image, label, args.steps)
+                rate = 0.1 if name in FREE else 3e-3
+                figures = overfit(network(name), image, label, args.steps, rate)
                 results[name] = [*figures, time.perf_counter() - begin]
                 record.write_text(json.dumps(results, indent=1))
                 jax.clear_caches()
@@ -104,6 +135,15 @@ def main() -> None:
     table = markdown({name: results[name] for name in names}, float(np.mean(label == 0)))
     (args.output / "table.md").write_text(table)
     print(table)
+
+
+def network(name: str) -> Any:
+    """Of the zoo or of FREE, for two classes."""
+    if name in FREE:
+        return FREE[name]
+    config_name, values = ZOO[name]
+    module, config = cli.load_config(f"configs/{config_name}.py", values)
+    return module.model(config, {"class_names": cells.CLASS_NAMES, "channels": 3})
 
 
 def markdown(results: dict[str, list[float]], background: float) -> str:
