@@ -28,15 +28,16 @@ def get_config() -> ConfigDict:
 
 
 def model(config: Any, card: dict) -> Any:
+    options = recipe.options(config)
     backbone = HRNet(
         config.model.width,
         stage1=tuple(config.model.stage1),
         modules=tuple(config.model.modules),
         units=config.model.units,
-        **recipe.backbone_options(config),
+        **(recipe.backbone_options(config) | options),  # its branches meet by the same upsampler
     )
     head = choose(HEADS, config.model.head, "config.model.head")
-    return head(len(card["class_names"]), backbone, **recipe.options(config))
+    return head(len(card["class_names"]), backbone, **options)
 
 
 sources, card = recipe.sources, recipe.card

@@ -5,7 +5,8 @@
         --config.model.variant=linknet34 --config.init_from=resnet34-b627a593.pth:backbone
 
 config.model.variant is linknet18, linknet34 (Shvets et al. 2018) or linknet34_smp. The paper's
-CamVid test mIoU is 69.1 on images of 768 x 512.
+CamVid test mIoU is 69.1 on images of 768 x 512. config.model.upsample is the decoders'; the heads,
+which make logits of transposed convolutions, keep theirs.
 """
 
 from typing import Any

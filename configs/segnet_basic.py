@@ -15,7 +15,9 @@ from segjax.models.segnet import SegNetBasic
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(width=64)
+    config = recipe.get_config(width=64)
+    config.input = "segnet"  # its first layer, local response normalisation, needs large values
+    return config
 
 
 def model(config: Any, card: dict) -> SegNetBasic:

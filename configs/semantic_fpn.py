@@ -11,6 +11,7 @@ figures 1 and 2), or panet (Liu et al. 2018). The paper's Cityscapes val mIoU is
 ResNet-101.
 """
 
+import functools
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -33,7 +34,11 @@ def model(config: Any, card: dict) -> SemanticFPN:
     pyramid = choose(PYRAMIDS, config.model.pyramid, "config.model.pyramid")
     width = config.model.width
     backbone = resnet(width=width, stem=(width,), **recipe.backbone_options(config))
-    return pyramid(len(card["class_names"]), backbone=backbone, **recipe.options(config))
+    options = recipe.options(config)
+    net = pyramid(len(card["class_names"]), backbone=backbone, **options)
+    if "upsample" in options:
+        net = net.clone(neck=functools.partial(net.neck, upsample=options["upsample"]))
+    return net
 
 
 sources, card = recipe.sources, recipe.card

@@ -38,11 +38,13 @@ class Input(NamedTuple):
 
 INPUTS = {
     "imagenet": Input((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "inception": Input((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "caffe": Input(  # BGR in [0, 255]
         (104.00699 / 255, 116.66877 / 255, 122.67892 / 255), (1 / 255, 1 / 255, 1 / 255), (2, 1, 0)
     ),
+    "segnet": Input((0, 0, 0), (1 / 255, 1 / 255, 1 / 255), (2, 1, 0)),  # the same, uncentred
 }
-"""Of torchvision, timm and what builds on them; and of networks that came from Caffe."""
+"""Of torchvision, timm and what builds on them; of a few of timm's; of networks from Caffe."""
 
 
 class Dataset(NamedTuple):
@@ -114,7 +116,7 @@ def get_config(**model: Any) -> ConfigDict:
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps prepared data sets
     config.num_workers = 0  # worker processes; 0: threads
     config.scale = config_dict.placeholder(float)  # of the images; the data set's
-    config.input = "imagenet"  # or caffe, for weights that expect BGR in [0, 255]
+    config.input = "imagenet"  # or another of INPUTS, for weights that have learned from that
     config.crop = config_dict.placeholder(tuple)  # (height, width) in training; the data set's
     config.eval_size = config_dict.placeholder(tuple)  # of the largest image, after scaling
     config.batch_size = 8
@@ -206,6 +208,11 @@ def task(config: Any, card: dict, model: Any, auxiliary: Mapping[str, float] | N
     scale = card["scale"]
     size = tuple(config.crop or (round(n * scale) for n in data.crop))
     expected = choose(INPUTS, config.input, "config.input")
+    if not rgb and config.input != "imagenet":
+        raise InputError(
+            f"--config.input is {config.input!r}, and these images have {card['channels']} "
+            "channels, not red, green and blue: leave it out."
+        )
     options: dict[str, Any] = expected._asdict() if rgb else {"mean": 0.5, "std": 0.25}
     problem = semantic(
         model,
@@ -229,7 +236,10 @@ def task(config: Any, card: dict, model: Any, auxiliary: Mapping[str, float] | N
 
     loss = augment.with_augment(problem.loss, distort)
     return transfer.initialised_from(
-        problem._replace(preprocess=preprocess, loss=loss), config.init_from, len(names)
+        problem._replace(preprocess=preprocess, loss=loss),
+        config.init_from,
+        len(names),
+        input=config.input if rgb else None,
     )
 
 

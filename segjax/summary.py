@@ -99,10 +99,8 @@ def tables(
     listing = Table("layer", "output", "parameters", title="Layers", title_justify="left")
     for path, shape, parameters in layers:
         listing.add_row(path, " x ".join(map(str, shape[1:])), f"{parameters:,}")
-    deepest = min((shape for _, shape, _ in layers if len(shape) == 4), key=lambda s: s[1] * s[2])
     (_, height, width, channels), output = image.shape, logits["logits"].shape
-    larger = next(n for n in range(height + 1, 10**9) if is_legal(model, n))
-    stride = (larger - height) / (model.output_size(larger) - model.output_size(height))
+    more = next((n for n in range(512, WIDE) if is_legal(model, height + n)), 0)
     forward = functools.partial(logits_of, model)
     flops = products(trace(forward, variables, image).jaxpr)
     memory = train_memory(task, image, batch_size)
@@ -114,9 +112,8 @@ def tables(
         "output": f"{output[1]} x {output[2]} x {output[3]}",
         "parameters": f"{count(variables['params']):,}",
         "FLOPs, one image": f"{flops / 1e9:.3g} G (multiply and add counted as two)",
-        "output stride": f"{stride:g}",
+        "stride of the deepest map": deepest_stride(forward, variables, image.shape[1:], more),
         "legal sizes": legal_sizes(model),
-        "deepest map": f"{deepest[1]} x {deepest[2]} x {deepest[3]}",
         "receptive field": f"{field}, rows of the image",
         f"training memory, batch {batch_size}": memory,
     }
@@ -305,7 +302,7 @@ def compare() -> int:
 
 HEADER = (
     *("network", "parameters", "published", "equal", "input", "GFLOPs", "stride"),
-    *("receptive field", "legal sizes", "paper"),
+    *("receptive field", "legal sizes", "paper", "count from"),
 )
 
 
@@ -332,18 +329,22 @@ def row(name: str, entry: Any, segments: bool) -> tuple[str, ...]:
         agreement(parameters, entry),
         " x ".join(map(str, entry.input)),
         f"{flops:.3g}" if flops < 100 else f"{flops:,.0f}",
-        deepest_stride(function, variables, entry.input, more) if more else "",
+        deepest_stride(function, variables, entry.input, more),
         receptive_field(function, variables, entry.input, wide),
         legal_sizes(model) if segments else "",
         entry.paper,
+        entry.source,
     )
 
 
 def deepest_stride(function: Any, variables: Any, shape: Sequence[int], more: int) -> str:
     """Input rows for a row of the deepest map, from images of which one is `more` rows higher.
 
-    What has as many rows for either image, such as a level of a pooled pyramid, is no map.
+    '' if there is no legal higher one, `more` = 0. What has as many rows for either image, such as
+    a level of a pooled pyramid, is no map.
     """
+    if not more:
+        return ""
     found = []
     for height in (shape[0], shape[0] + more):
         image = jax.ShapeDtypeStruct((1, height, *shape[1:]), jnp.float32)

@@ -25,13 +25,19 @@ from segjax.weights.keymap import fill, flatten
 
 
 def initialised_from(
-    task: Task, source: str | None, num_classes: int, say: Callable[[str], None] = print
+    task: Task,
+    source: str | None,
+    num_classes: int,
+    say: Callable[[str], None] = print,
+    *,
+    input: str | None = None,
 ) -> Task:
     """The task with its initial weights from `source`, 'PATH[:part,part...]'; None: as it was.
 
     Reads the file when weights are made, not when a run resumes. `num_classes` tells a classifier
-    for other classes, which keeps its initial weights, from a mistake. Raises InputError where the
-    checkpoint cannot be read or does not fit.
+    for other classes, which keeps its initial weights, from a mistake; `input` is what of
+    `segjax.recipe.INPUTS` the task shows to its network. Raises InputError where the checkpoint
+    cannot be read, does not fit, or has learned to see something else.
     """
     if source is None:
         return task
@@ -45,6 +51,12 @@ def initialised_from(
         for part in parts:
             family = recognise(variables, tensors, part)
             keymap = FAMILIES[family]
+            seen = keymap.input or input_of_run(path)
+            if input is not None and seen not in (None, input):
+                raise InputError(
+                    f"{path}, read as {family}, has learned from images as --config.input={seen} "
+                    f"makes them: give that instead of {input}."
+                )
             try:
                 variables, kept = fill(
                     variables, tensors, keymap, num_classes=num_classes, under=part
@@ -78,6 +90,12 @@ def split(source: str) -> tuple[str, list[str]]:
     scheme = "https://" if source.startswith("https://") else ""
     path, _, parts = source.removeprefix(scheme).partition(":")
     return scheme + path, parts.split(",")
+
+
+def input_of_run(source: str) -> str | None:
+    """The config.input of the run whose workdir it is, if it is one and has one."""
+    path = Path(source)
+    return workdir.read_config(path)["values"].get("input") if path.is_dir() else None
 
 
 def load(source: str) -> Mapping[str, np.ndarray]:

@@ -123,8 +123,7 @@ def test_tables_of_the_miniature():
     facts = dict(printed(costs))
     assert facts["input"] == "48 x 48 x 1"
     assert facts["parameters"] == "1,586"
-    assert facts["output stride"] == "1"
-    assert facts["deepest map"] == "24 x 24 x 8"
+    assert facts["stride of the deepest map"] == "2"
     # 2 + 1 + 2 rows at the top see 3 or 4 at the bottom, which grow to 2 (3 + 4) + 4 and 2 more
     assert facts["receptive field"] == "18, rows of the image"
     assert summary.measured_field(model, 1) == "18 rows"

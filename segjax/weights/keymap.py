@@ -32,7 +32,8 @@ class KeyMap(NamedTuple):
     `renames` are (pattern, replacement) of regular expressions, applied in turn to our path without
     its last part; then '/' becomes '.', and the last part what torch calls it. `transposed` finds
     our paths whose kernels are of transposed convolutions. `unused` finds names in the checkpoint
-    that no variable needs.
+    that no variable needs. `input` is what of `segjax.recipe.INPUTS` the networks have learned to
+    see, None where the family has several.
     """
 
     renames: Sequence[tuple[str, str]] = ()
@@ -41,6 +42,7 @@ class KeyMap(NamedTuple):
     leaves: Mapping[str, str] = LEAVES
     separator: str = "."
     layout: Literal["torch", "channels_last"] = "torch"
+    input: str | None = None
 
     def name(self, path: str) -> str:
         """What the family calls the variable at our path."""
@@ -60,8 +62,8 @@ def to_ours(tensor: np.ndarray, shape: Sequence[int], transposed: bool = False) 
         return tensor.transpose(*spatial, 0, 1) if transposed else tensor.transpose(*spatial, 1, 0)
     if ours == 2 and theirs == 4 and tensor.shape[2:] == (1, 1):
         return tensor[:, :, 0, 0].T
-    if ours == 4 and theirs == 2 and tensor.size == np.prod(shape):
-        height, width, channels, features = shape
+    height, width, channels, features = shape if ours == 4 else (0, 0, 0, 0)
+    if theirs == 2 and tensor.shape == (features, channels * height * width):
         return tensor.reshape(features, channels, height, width).transpose(2, 3, 1, 0)
     return tensor
 

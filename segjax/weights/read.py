@@ -7,6 +7,7 @@ that asks for more is refused.
 
 import os
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -26,6 +27,9 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "params_ema", "params")
 
 PREFIXES = ("module.", "model.")
 """What wrapping modules put before every name."""
+
+LOSSES = r"^(module\.)?(loss|criterion)\."
+"""What a loss that was saved with its network keeps of its own, such as the weights of classes."""
 
 STORAGES = {
     "DoubleStorage": np.float64,
@@ -53,9 +57,9 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Reads safetensors, torch's .pt and .pth (the zip files since 1.6 and those before) and HDF5, as
     Keras writes it; the contents tell which, not the name. Of a training checkpoint the weights are
-    read (`WRAPPERS`), names lose a prefix that all share (`PREFIXES`), and what is no array is
-    dropped. HDF5 needs the package h5py. Arrays may be read-only. Raises `InputError` for files
-    that are damaged, of another kind, or ask for code to be run.
+    read (`WRAPPERS`), names lose a prefix that all share (`PREFIXES`), and what is no array or
+    belongs to the loss is dropped. HDF5 needs the package h5py. Arrays may be read-only. Raises
+    `InputError` for files that are damaged, of another kind, or ask for code to be run.
     """
     path = Path(path)
     try:
@@ -101,7 +105,7 @@ def unwrap(tree: Mapping[Any, Any]) -> dict[str, np.ndarray]:
     """The arrays in nested dicts by dotted name, out of what wraps them."""
     while inner := [name for name in WRAPPERS if isinstance(tree.get(name), Mapping)]:
         tree = tree[inner[0]]
-    arrays = dict(named_arrays(tree))
+    arrays = {name: x for name, x in named_arrays(tree) if not re.search(LOSSES, name)}
     while prefix := [p for p in PREFIXES if arrays and all(name.startswith(p) for name in arrays)]:
         arrays = {name.removeprefix(prefix[0]): x for name, x in arrays.items()}
     return arrays

@@ -323,7 +323,7 @@ TINY = {
         lambda upsample=Bilinear: _fpn(
             fpn.SemanticFPN,
             upsample,
-            neck=functools.partial(PathAggregation, functools.partial(FPN, 8, upsample=upsample)),
+            neck=functools.partial(PathAggregation, functools.partial(FPN, 8), upsample=upsample),
         ),
         (32, 64, 3),
         UNPAIRED,

@@ -42,6 +42,7 @@ def test_layouts():
     assert dense[2 * 20 + 3 * 5 + 1, 1] == 1231
     # A fully connected layer after a flatten of (channels, height, width) is a convolution.
     assert to_ours(kernel.reshape(2, 60), (4, 5, 3, 2))[3, 1, 2, 1] == 1231
+    assert to_ours(kernel.reshape(2, 60), (4, 5, 2, 3)).shape == (2, 60)  # (in, out) does not fit
     # And a 1x1 convolution of what was averaged is fully connected; a larger one is not.
     np.testing.assert_array_equal(to_ours(kernel[:, :, :1, :1], (3, 2)), kernel[:, :, 0, 0].T)
     assert to_ours(kernel, (60, 2)).shape == kernel.shape

@@ -199,3 +199,10 @@ def test_foreign_files_say_what_can_be_read(tmp_path):
     save_file({}, tmp_path / "empty")
     with pytest.raises(InputError, match="empty holds no named arrays"):
         read(tmp_path / "empty")
+
+
+def test_what_the_loss_keeps_is_no_weight(tmp_path):
+    """HRNet's authors save the network with its loss, and so with the weights of the classes."""
+    network = {"model.conv1.weight": np.ones(2), "model.bn1.bias": np.ones(3)}
+    save_file({**network, "loss.criterion.weight": np.ones(4)}, tmp_path / "x")
+    assert sorted(read(tmp_path / "x")) == ["bn1.bias", "conv1.weight"]
