@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from segjax import optim
+from segjax import optim, transfer
 from segjax.core import Experiment, Task
 from segjax.data import augment, cells, loader
 from segjax.data.border_weights import border_weights
@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 8
     config.learning_rate = 2e-3
     config.border_weight = 10.0  # w0 of the paper; 0: all pixels weigh the same
+    config.init_from = config_dict.placeholder(str)  # PATH[:part,part]: weights to start from
     config.best = "v_rand"  # the figure that chooses the best checkpoint
     config.log_every = 20
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps data sets
@@ -94,7 +95,8 @@ def task(config: Any, card: dict) -> Task:
         augment.warp(scale=(0.9, 1.1), rotation=15.0, elastic_sigma=4.0),
         augment.photometric(brightness=0.2, contrast=0.2),
     )
-    return task._replace(loss=augment.with_augment(task.loss, distort))
+    task = task._replace(loss=augment.with_augment(task.loss, distort))
+    return transfer.initialised_from(task, config.init_from, len(names))
 
 
 def pixel_weights(record: Mapping[str, Any], w0: float) -> np.ndarray:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from segjax import optim
+from segjax import optim, transfer
 from segjax.core import Batch, Experiment, Task
 from segjax.data import augment, cells3d, loader
 from segjax.data.source import Source
@@ -38,6 +38,7 @@ def get_config() -> ConfigDict:
     config.volume = (48, 64, 64)  # depth, height and width of the generated volumes
     config.annotated_slices = (2, 2, 2)  # across each of them, in a training volume
     config.crop = (32, 32, 32)  # of a training step
+    config.init_from = config_dict.placeholder(str)  # PATH[:part,part]: weights to start from
     config.best = "iou/cell"  # the figure that chooses the best checkpoint
     config.log_every = 20
     config.num_workers = 0  # worker processes; 0: threads
@@ -88,7 +89,8 @@ def task(config: Any, card: dict) -> Task:
         std=0.2,
         colours=np.asarray(card["palette"], np.uint8),
     )
-    return task._replace(loss=augment.with_augment(task.loss, flip))
+    task = task._replace(loss=augment.with_augment(task.loss, flip))
+    return transfer.initialised_from(task, config.init_from, len(names))
 
 
 def flip(rng: jax.Array, batch: Batch) -> Batch:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from segjax import optim
+from segjax import optim, transfer
 from segjax.core import Experiment, Task
 from segjax.data import augment, isbi_em, loader
 from segjax.data.border_weights import border_weights
@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
     config.border_weight = 2.0
     config.width = 16
     config.crop = (256, 256)
+    config.init_from = config_dict.placeholder(str)  # PATH[:part,part]: weights to start from
     config.best = "v_rand"
     config.log_every = 20
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps data sets
@@ -86,7 +87,8 @@ def task(config: Any, card: dict) -> Task:
         augment.photometric(brightness=0.1, contrast=0.2),
         augment.gaussian_noise(0.02),
     )
-    return task._replace(loss=augment.with_augment(task.loss, distort))
+    task = task._replace(loss=augment.with_augment(task.loss, distort))
+    return transfer.initialised_from(task, config.init_from, len(names))
 
 
 def pixel_weights(record: Mapping[str, Any], w0: float) -> np.ndarray:

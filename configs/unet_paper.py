@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict, config_dict
 
-from segjax import optim
+from segjax import optim, transfer
 from segjax.core import Experiment, Task
 from segjax.data import augment, isbi_em, loader
 from segjax.data.border_weights import border_weights
@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
     config.learning_rate = 1e-3  # ours
     config.border_weight = 10.0
     config.tile = 572
+    config.init_from = config_dict.placeholder(str)  # PATH[:part,part]: weights to start from
     config.best = "v_rand"
     config.log_every = 50
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps data sets
@@ -86,7 +87,8 @@ def task(config: Any, card: dict) -> Task:
         augment.warp(rotation=180.0, elastic_sigma=10.0, crop=(config.tile, config.tile)),
         augment.photometric(brightness=0.1, contrast=0.1),
     )
-    return task._replace(loss=augment.with_augment(task.loss, distort))
+    task = task._replace(loss=augment.with_augment(task.loss, distort))
+    return transfer.initialised_from(task, config.init_from, len(names))
 
 
 def pixel_weights(record: Mapping[str, Any], w0: float) -> np.ndarray:

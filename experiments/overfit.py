@@ -2,11 +2,12 @@
 
     python experiments/overfit.py --output=runs/overfit
 
-Four generated images of cells, reduced widths (`experiments/zoo.py`), Adam. Writes table.md: the
-loss at the start and at the end, and the share of pixels that are right then, in evaluation mode,
-beside the share that predicting background alone has. The last rows are no networks: logits that
-are parameters themselves, one vector for every 8, 16 or 32 pixels, upsampled bilinearly. A network
-that upsamples its logits from such a stride can draw the labels no better than they do.
+Four generated images of cells, reduced widths (`experiments/zoo.py`), Adam; four volumes of cells
+for the 3D U-Net. Writes table.md: the loss at the start and at the end, and the share of pixels
+that are right then, in evaluation mode, beside the share that predicting background alone has. The
+last rows are no networks: logits that are parameters themselves, one vector for every 8, 16 or 32
+pixels, upsampled bilinearly. A network that upsamples its logits from such a stride can draw the
+labels hardly better than they do.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from rich.progress import Progress, TimeElapsedColumn
 from zoo import ZOO
 
 from segjax import cli, optim
-from segjax.data import cells
+from segjax.data import cells, cells3d
 from segjax.ops.resize import bilinear
 from segjax.tasks.fit import fit_to
 from segjax.tasks.semantic import semantic
@@ -102,8 +103,15 @@ def four_cells(side: int, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]
     return np.repeat(image, 3, axis=-1), np.stack([r["label"][:side, :side] for r in chosen])
 
 
+def four_volumes(side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images [4, side, side, side, 1] around [-1, 1] and labels [4, side, side, side]."""
+    records = cells3d.source("val", size=(side, side, side)).records
+    image, label = (np.stack([r[name] for r in records[:4]]) for name in ("image", "label"))
+    return image.astype(np.float32) / 127.5 - 1, label
+
+
 def main() -> None:
-    everything = [*ZOO, *FREE]
+    everything = [*ZOO, "unet3d", *FREE]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -116,7 +124,6 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     flags.FLAGS(sys.argv[:1])
     cli.set_up_process()
-    image, label = four_cells(args.side, args.data_dir)
     record = args.output / "results.json"
     results = json.loads(record.read_text()) if record.exists() else {}
     names = args.only or everything
@@ -125,31 +132,36 @@ def main() -> None:
         for name in names:
             progress.update(bar, description=name)
             if name not in results:
+                solid = name == "unet3d"
+                data = four_volumes(32) if solid else four_cells(args.side, args.data_dir)
+                background = float(np.mean(data[1] == 0))
                 begin = time.perf_counter()
                 rate = 0.1 if name in FREE else 3e-3
-                figures = overfit(network(name), image, label, args.steps, rate)
-                results[name] = [*figures, time.perf_counter() - begin]
+                figures = overfit(network(name), *data, args.steps, rate)
+                results[name] = [*figures, background, time.perf_counter() - begin]
                 record.write_text(json.dumps(results, indent=1))
                 jax.clear_caches()
             progress.advance(bar)
-    table = markdown({name: results[name] for name in names}, float(np.mean(label == 0)))
+    table = markdown({name: results[name] for name in names})
     (args.output / "table.md").write_text(table)
     print(table)
 
 
 def network(name: str) -> Any:
-    """Of the zoo or of FREE, for two classes."""
+    """Of the zoo, 3D U-Net's or of FREE, for two classes."""
     if name in FREE:
         return FREE[name]
-    config_name, values = ZOO[name]
+    config_name, values = ZOO.get(name, (name, {}))
     module, config = cli.load_config(f"configs/{config_name}.py", values)
-    return module.model(config, {"class_names": cells.CLASS_NAMES, "channels": 3})
+    return module.model(
+        config, {"class_names": cells.CLASS_NAMES, "channels": 1 if name == "unet3d" else 3}
+    )
 
 
-def markdown(results: dict[str, list[float]], background: float) -> str:
+def markdown(results: dict[str, list[float]]) -> str:
     rows = ["| network | first loss | last loss | right | background alone | seconds |"]
     rows.append("|---" * 6 + "|")
-    for name, (first, last, right, seconds) in results.items():
+    for name, (first, last, right, background, seconds) in results.items():
         figures = f"{first:.3f} | {last:.4f} | {right:.4f} | {background:.4f} | {seconds:.0f}"
         rows.append(f"| {name} | {figures} |")
     return "\n".join(rows) + "\n"

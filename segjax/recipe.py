@@ -22,6 +22,8 @@ from segjax.core import Example, Experiment, Task
 from segjax.data import augment, camvid, cells, folder, images, loader
 from segjax.data.source import Source
 from segjax.errors import InputError, choose
+from segjax.losses.cross_entropy import cross_entropy
+from segjax.losses.jaccard import cross_entropy_log_jaccard
 from segjax.metrics.confusion import confusion
 from segjax.nn.layers import DTYPES, BatchNorm, FrozenBatchNorm
 from segjax.nn.upsample import UPSAMPLERS
@@ -45,6 +47,13 @@ INPUTS = {
     "segnet": Input((0, 0, 0), (1 / 255, 1 / 255, 1 / 255), (2, 1, 0)),  # the same, uncentred
 }
 """Of torchvision, timm and what builds on them; of a few of timm's; of networks from Caffe."""
+
+
+LOSSES: dict[str, Callable[..., Any]] = {
+    "cross_entropy": cross_entropy,
+    "cross_entropy_log_jaccard": cross_entropy_log_jaccard,
+}
+"""The second is TernausNet's."""
 
 
 class Dataset(NamedTuple):
@@ -119,6 +128,7 @@ def get_config(**model: Any) -> ConfigDict:
     config.input = "imagenet"  # or another of INPUTS, for weights that have learned from that
     config.crop = config_dict.placeholder(tuple)  # (height, width) in training; the data set's
     config.eval_size = config_dict.placeholder(tuple)  # of the largest image, after scaling
+    config.loss = "cross_entropy"  # or another of LOSSES
     config.batch_size = 8
     config.optimizer = "adamw"  # or sgd, with momentum 0.9
     config.learning_rate = 1e-3
@@ -222,6 +232,7 @@ def task(config: Any, card: dict, model: Any, auxiliary: Mapping[str, float] | N
         eval_size=tuple(config.eval_size or (round(n * scale) for n in data.size)),
         colours=np.asarray(card["palette"], np.uint8),
         auxiliary=auxiliary or {},
+        pixel_loss=choose(LOSSES, config.loss, "config.loss"),
         **options,
     )
     if config.backbone_rate == 0:

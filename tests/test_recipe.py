@@ -103,6 +103,12 @@ def test_numbers_out_of_range_are_refused():
         recipe.optimizer(config_with(backbone_rate=-1.0))
 
 
+def test_an_input_of_colours_for_grey_images_is_refused():
+    card = {"class_names": ["a", "b"], "palette": [[0] * 3] * 2, "channels": 1, "scale": 1.0}
+    with pytest.raises(InputError, match="config.input is 'caffe', and these images have 1 "):
+        recipe.task(config_with(input="caffe"), card, Seen())
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.1])
 def test_a_rate_for_a_backbone_that_is_not_there_is_refused(rate):
     tx = recipe.optimizer(config_with(backbone_rate=rate))
@@ -166,7 +172,8 @@ class Seen:
 
     def apply(self, variables, image, *, train, **options):
         self.image = np.asarray(image)
-        return {"logits": jnp.zeros((*image.shape[:-1], 2))}
+        logits = jnp.zeros((*image.shape[:-1], 2))
+        return ({"logits": logits}, {}) if train else {"logits": logits}
 
     def input_size(self, output):
         return output
@@ -179,7 +186,9 @@ class Seen:
     [
         # red 1, green 0.5, blue 0; the constants are those published with the weights
         ("imagenet", [(1 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, -0.406 / 0.225]),
+        ("inception", [1, 0, -1]),
         ("caffe", [0 - 104.00699, 127.5 - 116.66877, 255 - 122.67892]),
+        ("segnet", [0, 127.5, 255]),
     ],
 )
 def test_what_the_network_is_given(kind, wanted):
@@ -211,3 +220,19 @@ def test_a_part_without_gradient_gets_none_and_costs_nothing():
     assert flops[1] < 0.5 * flops[0]
     with pytest.raises(InputError, match="no part 'encoder' to keep as it is; it has backbone"):
         transfer.without_gradient(task, "encoder").loss(params, {}, batch, None)
+
+
+def test_the_loss_is_the_configs():
+    card = {"class_names": ["a", "b"], "palette": [[0] * 3] * 2, "channels": 3, "scale": 1.0}
+    batch = {"image": jnp.ones((1, 360, 480, 3)), "label": jnp.zeros((1, 360, 480), jnp.int32)}
+    batch["valid"] = jnp.ones(1, bool)
+    loss = {}
+    for name in recipe.LOSSES:
+        task = recipe.task(config_with(loss=name), card, Seen())
+        loss[name] = task.loss({}, {}, batch, jax.random.key(0))[0]
+    assert loss["cross_entropy"] == pytest.approx(np.log(2), rel=1e-5)  # of logits that are equal
+    # J is 1/2 for the class of all pixels, and 1e-15 over half of them for the other.
+    second = np.log(1e-15) - np.log(360 * 480 / 2)
+    want = 0.7 * np.log(2) - 0.3 * (np.log(0.5) + second)
+    # Some are warped out of the image, so the sums are of fewer.
+    assert loss["cross_entropy_log_jaccard"] == pytest.approx(want, rel=0.02)

@@ -54,15 +54,17 @@ def cross_entropy_log_jaccard(
     labels: jax.Array,
     *,
     valid: jax.Array | None = None,
+    weight: jax.Array | None = None,
     jaccard_weight: float = 0.3,
 ) -> jax.Array:
     """(1 - w) * cross-entropy - w * sum over the classes of log J; exactly 0 without any pixel.
 
-    logits [..., C], labels int [...] and valid as in `cross_entropy`. Every class, the background
-    included, adds a term over the whole batch; that of a class without a pixel is large, about
-    log(1e15 * sum(p)). As released with Shvets et al. 2018, arXiv:1803.01207.
+    logits [..., C], labels int [...], valid and weight, of the entropy alone, as in
+    `cross_entropy`. Every class, the background included, adds a term over the whole batch; that of
+    a class without a pixel is large, about log(1e15 * sum(p)). As released with Shvets et al. 2018,
+    arXiv:1803.01207.
     """
-    entropy = cross_entropy(logits, labels, valid=valid)
+    entropy = cross_entropy(logits, labels, valid=valid, weight=weight)
     z = logits.astype(jnp.float32)
     target = labels[..., None] == jnp.arange(z.shape[-1])
     if valid is not None:

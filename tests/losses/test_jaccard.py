@@ -62,6 +62,11 @@ def test_worked_loss_of_two_classes():
         0.6 * entropy - 0.4 * (np.log(first) + np.log(second)),
         rtol=1e-6,
     )
+    np.testing.assert_allclose(  # a weight counts in the entropy alone
+        cross_entropy_log_jaccard(np.stack([0 * Z, Z], -1), t, weight=2 * np.ones(3)),
+        1.4 * entropy - 0.3 * (np.log(first) + np.log(second)),
+        rtol=1e-6,
+    )
 
 
 def test_a_class_without_a_pixel():

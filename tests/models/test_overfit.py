@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from models.tiny import TINY
 
+from segjax.models.hed import HED
+from segjax.models.table import MODELS
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
@@ -29,3 +32,14 @@ def test_four_images_are_learnt(name, monkeypatch):
     assert most < 0.7
     assert last < 0.3 * first
     assert right > 0.93
+
+
+def test_no_architecture_is_left_out(monkeypatch):
+    """The studies have a network of every class in the table; HED finds edges, not regions."""
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    monkeypatch.chdir(EXPERIMENTS.parent)
+    from overfit import network
+    from zoo import ZOO
+
+    studied = {type(network(name)) for name in [*ZOO, "unet3d"]}
+    assert {type(entry.make()) for entry in MODELS.values()} - studied == {HED}
