@@ -301,8 +301,8 @@ def compare() -> int:
 
 
 HEADER = (
-    *("network", "parameters", "published", "equal", "input", "GFLOPs", "stride"),
-    *("receptive field", "legal sizes", "paper", "count from"),
+    *("network", "parameters", "reference", "equal", "input", "GFLOPs", "stride"),
+    *("receptive field", "legal sizes", "paper", "reference from"),
 )
 
 

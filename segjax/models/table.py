@@ -89,8 +89,8 @@ _PLAIN = "torchvision, without aux"
 _MMSEG_PLAIN = "mmsegmentation, without aux"
 _V3, _V3PLUS = "Chen et al. 2017", "Chen et al. 2018"
 _TERNAUS, _SURGICAL = "Iglovikov and Shvets 2018", "Shvets et al. 2018"
-_LIGHT = ("Nekrasov et al. 2018", "layers; the paper has 27M, 46M and 62M")
-_LAYERS = "layers of ResNet-50, pyramid and head"
+_LIGHT = ("Nekrasov et al. 2018", "the layers, added up; the paper has 27M, 46M and 62M")
+_SUMMED = "the layers, added up"
 
 
 MODELS = {
@@ -148,17 +148,22 @@ MODELS = {
         *("Chen et al. 2016", "deeplab-pytorch"),
     ),
     "deeplab_v2_vgg16": _rgb(
-        deeplab_v2.deeplab_v2_vgg16, 21, (321, 321), 37_877_652, "Chen et al. 2016", "figure 7"
+        deeplab_v2.deeplab_v2_vgg16,
+        21,
+        (321, 321),
+        37_877_652,
+        "Chen et al. 2016",
+        _SUMMED,
     ),
     "deeplab_v3_resnet50": _rgb(
-        deeplab_v3.deeplab_v3_resnet50, 21, (513, 513), 39_048_533, _V3, "layers"
+        deeplab_v3.deeplab_v3_resnet50, 21, (513, 513), 39_048_533, _V3, _SUMMED
     ),
     "deeplab_v3_resnet101": _rgb(
-        deeplab_v3.deeplab_v3_resnet101, 21, (513, 513), 58_040_661, _V3, "layers"
+        deeplab_v3.deeplab_v3_resnet101, 21, (513, 513), 58_040_661, _V3, _SUMMED
     ),
     "deeplab_v3_cascade101": _rgb(
         *(functools.partial(deeplab_v3.deeplab_v3_cascade, resnet101), 21, (513, 513)),
-        *(42_500_160 + 9 * 4_462_592 + 2049 * 21, _V3, "layers: nine more units"),
+        *(42_500_160 + 9 * 4_462_592 + 2049 * 21, _V3, _SUMMED),
     ),
     "deeplab_v3_torchvision50": _torchvision(_torchvision_v3, 42_004_074, _V3),
     "deeplab_v3_torchvision50_plain": _torchvision(
@@ -178,10 +183,20 @@ MODELS = {
     ),
     "deeplab_v3_mmseg101": _mmseg(deeplab_v3.deeplab_v3_mmseg, resnet101_v1c, 87_105_158, _V3),
     "deeplab_v3plus_resnet50": _rgb(
-        deeplab_v3plus.deeplab_v3plus_resnet50, 21, (513, 513), 40_352_181, _V3PLUS, "layers"
+        deeplab_v3plus.deeplab_v3plus_resnet50,
+        21,
+        (513, 513),
+        40_352_181,
+        _V3PLUS,
+        _SUMMED,
     ),
     "deeplab_v3plus_resnet101": _rgb(
-        deeplab_v3plus.deeplab_v3plus_resnet101, 21, (513, 513), 59_344_309, _V3PLUS, "layers"
+        deeplab_v3plus.deeplab_v3plus_resnet101,
+        21,
+        (513, 513),
+        59_344_309,
+        _V3PLUS,
+        _SUMMED,
     ),
     "deeplab_v3plus_mmseg50": _mmseg(
         deeplab_v3plus.deeplab_v3plus_mmseg, resnet50_v1c, 43_589_878, _V3PLUS
@@ -291,32 +306,32 @@ MODELS = {
     # have 1152 C + 256 parameters
     "pyramid_image_pyramid": _pyramid(
         *(fpn.image_pyramid, 23_508_032 + 3 * 2_359_552 + 9 * 147_712 + 6_966),
-        *("Lin et al. 2016", _LAYERS),
+        *("Lin et al. 2016", _SUMMED),
     ),
     "pyramid_single_map": _pyramid(
         *(fpn.single_map, 23_508_032 + 2_359_552 + 2 * 147_712 + 6_966),
-        *("Lin et al. 2016", _LAYERS),
+        *("Lin et al. 2016", _SUMMED),
     ),
     "pyramid_hierarchy": _pyramid(
         *(
             fpn.hierarchy,
             23_508_032 + 1152 * (256 + 512 + 1024 + 2048) + 4 * 256 + 3 * 147_712 + 6_966,
         ),
-        *("Lin et al. 2016", _LAYERS),
+        *("Lin et al. 2016", _SUMMED),
     ),
     "pyramid_top_down": _pyramid(
         *(fpn.top_down, 23_508_032 + 984_064 + 590_080 + 295_168 + 6_966),
-        *("Lin et al. 2016", _LAYERS),
+        *("Lin et al. 2016", _SUMMED),
     ),
-    "naive_fcn": _rgb(naive_fcn.NaiveFCN, 21, (224, 224), 262_165, "textbook", "layer table"),
-    "hourglass": _rgb(hourglass.Hourglass, 21, (224, 224), 11_131_861, "textbook", "layer table"),
+    "naive_fcn": _rgb(naive_fcn.NaiveFCN, 21, (224, 224), 262_165, "textbook", _SUMMED),
+    "hourglass": _rgb(hourglass.Hourglass, 21, (224, 224), 11_131_861, "textbook", _SUMMED),
     "farabet_multiscale": _rgb(
         *(farabet_multiscale.FarabetMultiscale, 8, (240, 320), 1_223_566),
-        *("Farabet et al. 2013", "layer table"),
+        *("Farabet et al. 2013", _SUMMED),
     ),
     "pinheiro_recurrent": _rgb(
         *(pinheiro_recurrent.RecurrentCNN, 8, (240, 320), 98_083),
-        *("Pinheiro and Collobert 2014", "layer table"),
+        *("Pinheiro and Collobert 2014", _SUMMED),
     ),
     "m_net": _rgb(
         *(m_net.MNet, 2, (400, 400), 8_547_720),
@@ -339,7 +354,7 @@ MODELS = {
         (240, 240, 4),
         43_568_066,
         "Zhou et al. 2019 (layer-level fusion)",
-        "layer table",
+        _SUMMED,
     ),
     "unet3d": Entry(
         functools.partial(unet3d.UNet3D, 3),
