@@ -1,13 +1,15 @@
 """Start from weights that were trained before: by segjax, or by another library.
 
     python -m segjax.main --config=configs/fcn_resnet.py --config.init_from=resnet50.pth:backbone
-    python -m segjax.main --config=configs/fcn16s.py --config.init_from=runs/fcn32s:backbone,fc6,fc7
+    python -m segjax.main --config=configs/fcn16s.py \\
+        --config.init_from=runs/fcn32s:backbone,fc6,fc7,score_fr
 
 Before the colon is a checkpoint file, the workdir of a run, or an https:// address with a checksum
 (`segjax.weights.download`); after it the parts of the model to fill, all of it by default. The
 layers of a classifier for other classes start anew.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -87,9 +89,9 @@ def without_gradient(task: Task, part: str) -> Task:
 
 def split(source: str) -> tuple[str, list[str]]:
     """'PATH:part,part' -> (PATH, [part, part]); [''] is all of the model."""
-    scheme = "https://" if source.startswith("https://") else ""
-    path, _, parts = source.removeprefix(scheme).partition(":")
-    return scheme + path, parts.split(",")
+    # the colon of a host is its port's
+    [(path, parts)] = re.findall(r"^((?:https://[^/]*)?[^:]*):?(.*)", source)
+    return path, parts.split(",")
 
 
 def input_of_run(source: str) -> str | None:

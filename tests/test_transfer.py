@@ -112,8 +112,13 @@ def test_what_does_not_fit_names_the_file_and_the_family(file):
 def test_a_source_is_split_at_its_colon():
     assert transfer.split("a/b.pth") == ("a/b.pth", [""])
     assert transfer.split("a/b.pth:backbone,head") == ("a/b.pth", ["backbone", "head"])
-    address = "https://host/net-0123abcd.pth"
-    assert transfer.split(f"{address}:backbone") == (address, ["backbone"])
+    for host in ("https://host", "https://host:8080"):
+        address = f"{host}/files/net-0123abcd.pth"
+        assert transfer.split(address) == (address, [""])
+        assert transfer.split(f"{address}:backbone/conv1,head") == (
+            address,
+            ["backbone/conv1", "head"],
+        )
 
 
 def test_what_the_weights_have_learned_to_see_must_be_what_they_are_shown(tmp_path, monkeypatch):
