@@ -1,5 +1,6 @@
 """The checkpoints that segjax knows the names of."""
 
+import re
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -44,16 +45,20 @@ def recognise(
 ) -> str:
     """The family under whose names the checkpoint has most of the variables.
 
+    Of families with the same names, the one that knows which of its convolutions are transposed.
     Raises InputError if it has none under any.
     """
     paths = [path for path in flatten(variables) if within(path, under)]
 
-    def found(family: str) -> int:
-        names, _ = names_in(tensors, paths, FAMILIES[family], under)
-        return sum(name in tensors for name in names.values())
+    def found(family: str) -> tuple[int, int]:
+        keymap = FAMILIES[family]
+        names, _ = names_in(tensors, paths, keymap, under)
+        paths_found = [path for path, name in names.items() if name in tensors]
+        transposed = re.compile(keymap.transposed or "$^")
+        return len(paths_found), sum(bool(transposed.search(path)) for path in paths_found)
 
     family = max(FAMILIES, key=found)
-    if not found(family):
+    if not any(found(family)):
         listed = ", ".join([*tensors][:3])
         raise InputError(
             f"The checkpoint's names, such as {listed}, are of no family that has weights for "

@@ -149,6 +149,11 @@ def test_the_family_is_recognised_by_its_names():
     assert "torchvision RESNET" in FAMILIES
 
 
+def test_of_the_same_names_the_family_with_transposed_kernels():
+    ours = {"params": {"upscore2": {"kernel": np.zeros((4, 4, 3, 3))}}}
+    assert recognise(ours, {"upscore2.weight": np.zeros((3, 3, 4, 4))}) == "authors FCN"
+
+
 def resnet_file(stage_sizes):
     """Names and shapes as torchvision's state dict of such a ResNet has them."""
     model = Classifier(ResNet(stage_sizes, BasicBlock, width=4, stem=(4,)), 7)
