@@ -9,58 +9,104 @@
         --config.model.variant=torchvision \\
         --config.init_from=deeplabv3_resnet50_coco-cd0a2569.pth
 
-The paper's VOC 2012 test mIoU is 85.7, with ResNet-101; torchvision's, whose network differs in a
-few layers and is always at output stride 8, 66.4 on COCO images with VOC labels.
+config.model.variant is paper, torchvision, smp (segmentation-models-pytorch) or mmseg
+(mmsegmentation): networks that differ in a few layers. config.model.output_stride is 16 or 8 in the
+paper's, 8 or 16 in smp's and 8 in the others; torchvision's backbone is also mobilenet_v3_large, at
+16. The paper's VOC 2012 test mIoU is 85.7, with ResNet-101; torchvision's 66.4 on COCO images with
+VOC labels.
 """
 
 import functools
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from segjax import recipe
-from segjax.backbones.resnet import resnet50, resnet101
+from segjax.backbones.resnet import resnet18, resnet34, resnet50, resnet101
 from segjax.core import Experiment, Task
 from segjax.errors import choose
-from segjax.models.deeplab_v3 import DeepLabV3, deeplab_v3_torchvision
+from segjax.models.deeplab_v3 import (
+    DeepLabV3,
+    deeplab_v3_mmseg,
+    deeplab_v3_mobilenet_v3,
+    deeplab_v3_torchvision,
+)
 from segjax.nn.aspp import ASPP
 
-RESNETS = {"resnet50": resnet50, "resnet101": resnet101}
+RESNETS = {
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+}
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # by output stride
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(variant="paper", backbone="resnet50", width=64, output_stride=16)
+    stride = config_dict.placeholder(int)  # the variant's
+    return recipe.get_config(variant="paper", backbone="resnet50", width=64, output_stride=stride)
 
 
-def paper(config: Any, num_classes: int, resnet: Any) -> DeepLabV3:
-    output_stride = config.model.output_stride
-    backbone = resnet(
-        output_stride=output_stride,
+def resnet(config: Any, stem: tuple[int, ...]) -> Any:
+    make = choose(RESNETS, config.model.backbone, "config.model.backbone")
+    return functools.partial(make, width=config.model.width, stem=stem)
+
+
+def output_stride(config: Any, *strides: int) -> int:
+    """The stride that the config asks for, by default the first of those the variant can have."""
+    stride = config.model.output_stride
+    what = f"config.model.output_stride of variant {config.model.variant}"
+    return strides[0] if stride is None else choose({n: n for n in strides}, stride, what)
+
+
+def paper(config: Any, num_classes: int) -> DeepLabV3:
+    width, stride = config.model.width, output_stride(config, 16, 8)
+    backbone = resnet(config, (width,))(
+        output_stride=stride,
         first_unit="new",
         multi_grid=(1, 2, 4),
         **recipe.backbone_options(config),
     )
-    rates = choose(RATES, output_stride, "config.model.output_stride")
-    aspp = functools.partial(ASPP, 4 * config.model.width, rates)  # 256 channels
+    aspp = functools.partial(ASPP, 4 * width, RATES[stride])  # 256 channels
     return DeepLabV3(num_classes, backbone, context=aspp, **recipe.options(config))
 
 
-def torchvision(config: Any, num_classes: int, resnet: Any) -> DeepLabV3:
-    net = deeplab_v3_torchvision(resnet, num_classes, **recipe.options(config))
+def torchvision(config: Any, num_classes: int) -> DeepLabV3:
+    width, options = config.model.width, recipe.options(config)
+    if config.model.backbone == "mobilenet_v3_large":
+        output_stride(config, 16)
+        net = deeplab_v3_mobilenet_v3(num_classes, **options)
+        net = net.clone(backbone=net.backbone.clone(width_mult=width / 64))
+    else:
+        output_stride(config, 8)
+        net = deeplab_v3_torchvision(resnet(config, (width,)), num_classes, **options)
     return net.clone(backbone=recipe.prepared(net.backbone, config))
 
 
-VARIANTS = {"paper": paper, "torchvision": torchvision}
-AUXILIARY = {"paper": {}, "torchvision": {"aux": 0.5}}
+def smp(config: Any, num_classes: int) -> DeepLabV3:
+    width, stride = config.model.width, output_stride(config, 8, 16)
+    backbone = resnet(config, (width,))(
+        output_stride=stride, first_unit="new", **recipe.backbone_options(config)
+    )
+    aspp = functools.partial(ASPP, 4 * width, RATES[8], pooled="last", dropout=0.5)
+    return DeepLabV3(num_classes, backbone, context=aspp, convs=1, **recipe.options(config))
+
+
+def mmseg(config: Any, num_classes: int) -> DeepLabV3:
+    output_stride(config, 8)
+    width = config.model.width
+    make = resnet(config, (width // 2, width // 2, width))
+    net = deeplab_v3_mmseg(make, num_classes, **recipe.options(config))
+    return net.clone(backbone=recipe.prepared(net.backbone, config))
+
+
+VARIANTS = {"paper": paper, "torchvision": torchvision, "smp": smp, "mmseg": mmseg}
+AUXILIARY = {"paper": {}, "torchvision": {"aux": 0.5}, "smp": {}, "mmseg": {"aux": 0.4}}
 
 
 def model(config: Any, card: dict) -> DeepLabV3:
-    width = config.model.width
-    resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
-    resnet = functools.partial(resnet, width=width, stem=(width,))
     make = choose(VARIANTS, config.model.variant, "config.model.variant")
-    return make(config, len(card["class_names"]), resnet)
+    return make(config, len(card["class_names"]))
 
 
 sources, card = recipe.sources, recipe.card

@@ -5,59 +5,111 @@
         --config.init_from=resnet50-0676ba61.pth:backbone
     python -m segjax.main --config=configs/deeplab_v3plus.py --config.manual_dir=camvid \\
         --config.model.output_stride=8
+    python -m segjax.main --config=configs/deeplab_v3plus.py --config.manual_dir=camvid \\
+        --config.model.variant=smp --config.model.backbone=resnet34 --config.init_from=FILE
 
-The paper's VOC 2012 test mIoU is 87.8, with Xception-65 and COCO.
+config.model.variant is paper, smp (segmentation-models-pytorch) or mmseg (mmsegmentation): networks
+that differ in a few layers. config.model.output_stride is 16 or 8, in mmseg's always 8. The paper's
+VOC 2012 test mIoU is 87.8, with Xception-65 and COCO.
 """
 
 import functools
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from segjax import recipe
-from segjax.backbones.resnet import resnet50, resnet101
+from segjax.backbones.resnet import resnet18, resnet34, resnet50, resnet101
 from segjax.core import Experiment, Task
 from segjax.errors import choose
-from segjax.models.deeplab_v3plus import DeepLabV3Plus
+from segjax.models.deeplab_v3plus import DeepLabV3Plus, deeplab_v3plus_mmseg, deeplab_v3plus_smp
 from segjax.nn.aspp import ASPP
 
-RESNETS = {"resnet50": resnet50, "resnet101": resnet101}
+RESNETS = {
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+}
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # by output stride
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(backbone="resnet50", width=64, output_stride=16)
+    stride = config_dict.placeholder(int)  # the variant's
+    return recipe.get_config(variant="paper", backbone="resnet50", width=64, output_stride=stride)
 
 
-def model(config: Any, card: dict) -> DeepLabV3Plus:
-    resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
-    width, output_stride = config.model.width, config.model.output_stride
-    rates = choose(RATES, output_stride, "config.model.output_stride")
-    backbone = resnet(
-        width=width,
-        stem=(width,),
-        output_stride=output_stride,
+def resnet(config: Any, stem: tuple[int, ...]) -> Any:
+    make = choose(RESNETS, config.model.backbone, "config.model.backbone")
+    return functools.partial(make, width=config.model.width, stem=stem)
+
+
+def output_stride(config: Any, *strides: int) -> Any:
+    """The stride that the config asks for, by default the first of those the variant can have."""
+    stride = config.model.output_stride
+    what = f"config.model.output_stride of variant {config.model.variant}"
+    return strides[0] if stride is None else choose({n: n for n in strides}, stride, what)
+
+
+def paper(config: Any, num_classes: int) -> DeepLabV3Plus:
+    width, stride = config.model.width, output_stride(config, 16, 8)
+    backbone = resnet(config, (width,))(
+        output_stride=stride,
         first_unit="new",
         multi_grid=(1, 2, 4),
         **recipe.backbone_options(config),
     )
-    features = 4 * width  # 256 in the paper
-    aspp = functools.partial(ASPP, rates=rates)
+    aspp = functools.partial(ASPP, rates=RATES[stride])
     return DeepLabV3Plus(
-        len(card["class_names"]),
+        num_classes,
         backbone,
-        features=features,
+        features=4 * width,  # 256 in the paper
         low_features=3 * width // 4,
         aspp=aspp,
         **recipe.options(config),
     )
 
 
+def smp(config: Any, num_classes: int) -> DeepLabV3Plus:
+    width = config.model.width
+    net = deeplab_v3plus_smp(
+        resnet(config, (width,)),
+        num_classes,
+        output_stride=output_stride(config, 16, 8),
+        features=4 * width,
+        low_features=3 * width // 4,
+        **recipe.options(config),
+    )
+    return net.clone(backbone=recipe.prepared(net.backbone, config))
+
+
+def mmseg(config: Any, num_classes: int) -> DeepLabV3Plus:
+    output_stride(config, 8)
+    width = config.model.width
+    net = deeplab_v3plus_mmseg(
+        resnet(config, (width // 2, width // 2, width)),
+        num_classes,
+        features=8 * width,
+        low_features=3 * width // 4,
+        **recipe.options(config),
+    )
+    return net.clone(backbone=recipe.prepared(net.backbone, config))
+
+
+VARIANTS = {"paper": paper, "smp": smp, "mmseg": mmseg}
+AUXILIARY = {"paper": {}, "smp": {}, "mmseg": {"aux": 0.4}}
+
+
+def model(config: Any, card: dict) -> DeepLabV3Plus:
+    make = choose(VARIANTS, config.model.variant, "config.model.variant")
+    return make(config, len(card["class_names"]))
+
+
 sources, card = recipe.sources, recipe.card
 
 
 def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
+    return recipe.task(config, card, model(config, card), AUXILIARY[config.model.variant])
 
 
 def build(config: Any) -> Experiment:

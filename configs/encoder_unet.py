@@ -16,6 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from segjax import recipe
+from segjax.backbones import vgg
 from segjax.backbones.efficientnet import efficientnet_b0, efficientnet_b4
 from segjax.core import Experiment, Task
 from segjax.errors import choose
@@ -34,8 +35,19 @@ NETWORKS = {
     "efficientnet_b0_torchvision": functools.partial(EncoderUNet, backbone=efficientnet_b0()),
     "efficientnet_b4_torchvision": functools.partial(EncoderUNet, backbone=efficientnet_b4()),
     "mobilenet_v2": encoder_unet.unet_mobilenet_v2,
-    "vgg16": encoder_unet.unet_vgg16,
-    "vgg16_bn": encoder_unet.unet_vgg16_bn,
+}
+VGGS = {
+    "vgg11": vgg.vgg11,
+    "vgg11_bn": vgg.vgg11_bn,
+    "vgg13": vgg.vgg13,
+    "vgg13_bn": vgg.vgg13_bn,
+    "vgg16": vgg.vgg16,
+    "vgg16_bn": vgg.vgg16_bn,
+    "vgg19": vgg.vgg19,
+    "vgg19_bn": vgg.vgg19_bn,
+}
+NETWORKS |= {
+    name: functools.partial(EncoderUNet, backbone=make(), centre=2) for name, make in VGGS.items()
 }
 
 

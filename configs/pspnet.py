@@ -3,10 +3,14 @@
     python -m segjax.main --config=configs/pspnet.py --config.manual_dir=camvid
     python -m segjax.main --config=configs/pspnet.py --config.manual_dir=camvid \\
         --config.model.backbone=resnet101
+    python -m segjax.main --config=configs/pspnet.py --config.manual_dir=camvid \\
+        --config.model.variant=mmseg --config.init_from=FILE
 
-The paper's VOC 2012 test mIoU is 85.4 with ResNet-101, COCO and several scales.
+config.model.variant is paper, whose weights are those of semseg, or mmseg (mmsegmentation). The
+paper's VOC 2012 test mIoU is 85.4 with ResNet-101, COCO and several scales.
 """
 
+import functools
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -15,26 +19,41 @@ from segjax import recipe
 from segjax.backbones.resnet import resnet50, resnet101, resnet152
 from segjax.core import Experiment, Task
 from segjax.errors import choose
-from segjax.models.pspnet import PSPNet
+from segjax.models.pspnet import PSPNet, pspnet_mmseg
 
 RESNETS = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet152}
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(backbone="resnet50", width=64)
+    return recipe.get_config(variant="paper", backbone="resnet50", width=64)
 
 
-def model(config: Any, card: dict) -> PSPNet:
-    resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
+def paper(config: Any, num_classes: int, resnet: Any) -> PSPNet:
     width = config.model.width
     backbone = resnet(
-        width=width,
         stem=(width, width, 2 * width),
         output_stride=8,
         first_unit="new",
         **recipe.backbone_options(config),
     )
-    return PSPNet(len(card["class_names"]), backbone, features=8 * width, **recipe.options(config))
+    return PSPNet(num_classes, backbone, features=8 * width, **recipe.options(config))
+
+
+def mmseg(config: Any, num_classes: int, resnet: Any) -> PSPNet:
+    width, options = config.model.width, recipe.options(config)
+    make = functools.partial(resnet, stem=(width // 2, width // 2, width))
+    net = pspnet_mmseg(make, num_classes, features=8 * width, **options)
+    return net.clone(backbone=recipe.prepared(net.backbone, config))
+
+
+VARIANTS = {"paper": paper, "mmseg": mmseg}
+
+
+def model(config: Any, card: dict) -> PSPNet:
+    resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
+    resnet = functools.partial(resnet, width=config.model.width)
+    make = choose(VARIANTS, config.model.variant, "config.model.variant")
+    return make(config, len(card["class_names"]), resnet)
 
 
 sources, card = recipe.sources, recipe.card

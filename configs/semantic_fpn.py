@@ -5,10 +5,12 @@
         --config.model.pyramid=single_map
     python -m segjax.main --config=configs/semantic_fpn.py --config.manual_dir=camvid \\
         --config.init_from=resnet50-0676ba61.pth:backbone
+    python -m segjax.main --config=configs/semantic_fpn.py --config.manual_dir=camvid \\
+        --config.model.pyramid=smp --config.model.backbone=resnet34 --config.init_from=FILE
 
 config.model.pyramid is image_pyramid, single_map, hierarchy, fpn or top_down (Lin et al. 2017,
-figures 1 and 2), or panet (Liu et al. 2018). The paper's Cityscapes val mIoU is 77.7 with
-ResNet-101.
+figures 1 and 2), panet (Liu et al. 2018), or smp: segmentation-models-pytorch's FPN. The paper's
+Cityscapes val mIoU is 77.7 with ResNet-101.
 """
 
 import functools
@@ -17,12 +19,17 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from segjax import recipe
-from segjax.backbones.resnet import resnet18, resnet50, resnet101
+from segjax.backbones.resnet import resnet18, resnet34, resnet50, resnet101
 from segjax.core import Experiment, Task
 from segjax.errors import choose
-from segjax.models.fpn import PYRAMIDS, SemanticFPN
+from segjax.models.fpn import PYRAMIDS, SemanticFPN, smp_fpn
 
-RESNETS = {"resnet18": resnet18, "resnet50": resnet50, "resnet101": resnet101}
+RESNETS = {
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+}
 
 
 def get_config() -> ConfigDict:
@@ -31,7 +38,7 @@ def get_config() -> ConfigDict:
 
 def model(config: Any, card: dict) -> SemanticFPN:
     resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
-    pyramid = choose(PYRAMIDS, config.model.pyramid, "config.model.pyramid")
+    pyramid = choose(PYRAMIDS | {"smp": smp_fpn}, config.model.pyramid, "config.model.pyramid")
     width = config.model.width
     backbone = resnet(width=width, stem=(width,), **recipe.backbone_options(config))
     options = recipe.options(config)

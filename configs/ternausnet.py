@@ -21,6 +21,7 @@ from segjax.models import ternausnet
 
 VARIANTS = {
     "ternausnet11": ternausnet.ternausnet11,
+    "ternausnet11_surgical": ternausnet.ternausnet11_surgical,
     "ternausnet16": ternausnet.ternausnet16,
     "ternausnet16_transposed": ternausnet.ternausnet16_transposed,
     "albunet34": ternausnet.albunet34,

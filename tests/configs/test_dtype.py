@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 from configs.test_configs import ROOT, ZOO
+from configs.test_variants import VARIANTS
 
 from segjax import cli
 
 CASES = [*ZOO.items(), ("semantic_fpn", ZOO["semantic_fpn"] | {"model.pyramid": "panet"})]
 CASES += [("hrnet", ZOO["hrnet"] | {"model.head": "ocr"})]
+CASES += [(name, ZOO[name] | values) for name, values in VARIANTS]
 
 
 @pytest.mark.parametrize(("name", "values"), CASES)
