@@ -1,0 +1,63 @@
+"""docs/weights.md: it lists every family, and its configs are filled by checkpoints of them."""
+
+import pydoc
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from configs.test_configs import ROOT, ZOO
+from golden.weights import deterministic
+
+from segjax import cli, transfer
+from segjax.weights.families import FAMILIES, recognise
+from segjax.weights.keymap import fill, flatten, within
+
+PAGE = (ROOT / "docs/weights.md").read_text()
+ROWS = re.findall(r"^\| `([\w ]+)` \| .* \| `(.*)` \|$", PAGE, re.M)
+COMMANDS = [row for row in ROWS if row[1].startswith("configs/")]
+TINY = ZOO | {"deconvnet": {"model.width": 8, "model.hidden": 8}}
+
+
+def theirs(path, x, keymap):
+    """Our array in the layout of the family's file."""
+    if keymap.layout == "channels_last" or x.ndim < 2:
+        return x
+    swapped = keymap.transposed and re.search(keymap.transposed, path)
+    return np.moveaxis(x, (-2, -1) if swapped else (-1, -2), (0, 1))
+
+
+def test_every_family_is_listed_once():
+    assert sorted(family for family, _ in ROWS) == sorted(FAMILIES)
+    for _, where in ROWS:
+        assert where.startswith("configs/") or pydoc.locate(where), where
+
+
+@pytest.mark.parametrize(("family", "command"), COMMANDS)
+def test_a_config_takes_the_family(family, command):
+    path, *flags = command.split()
+    given = dict(flag.removeprefix("--config.").split("=") for flag in flags)
+    file, parts = transfer.split(given.pop("init_from"))
+    assert file == "FILE"
+    given.pop("model.width", None)
+    module, config = cli.load_config(str(ROOT / path), TINY[path[8:-3]] | given)
+    model = module.model(config, {"class_names": list("abcd"), "channels": 3, "scale": 1.0})
+    side = model.input_size(224 if "deconvnet" in path else 64)
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
+    keymap, wanted, tensors = FAMILIES[family], {}, {}
+    for name, x in flatten(variables).items():
+        if any(within(name, part) for part in parts):
+            inner = name.partition("/")[2]
+            wanted[name] = deterministic(name, x.shape)
+            tensors[keymap.name(inner)] = theirs(inner, wanted[name], keymap)
+    assert len(tensors) == len(wanted)
+    for part in parts:
+        assert recognise(variables, tensors, part) == family
+        variables, kept = fill(variables, tensors, keymap, num_classes=4, under=part)
+        assert not kept
+    filled = flatten(variables)
+    for name, x in wanted.items():
+        np.testing.assert_array_equal(filled[name], x)
