@@ -57,7 +57,8 @@ class FullConvHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = self.upsample(features=self.features, dtype=self.dtype, name="up1")(x)  # 1/2
-        x = relu(self.norm(dtype=self.dtype, name="norm1")(x, train=train))
+        norm = self.norm(epsilon=1e-5, dtype=self.dtype, name="norm1")  # as the released code has
+        x = relu(norm(x, train=train))
         conv = ConvNorm(self.features, norm=self.norm, use_bias=True, dtype=self.dtype, name="conv")
         x = conv(x, train=train)
         up = self.upsample_logits(features=self.num_classes, dtype=self.dtype, name="up2")
@@ -101,9 +102,9 @@ class LinkNet(nn.Module):
     added to the encoder's map named in `skips`; 'stem' is the max-pooled stem, which the paper's
     last decoder meets at its own resolution, and None adds nothing to a decoder of `features`.
     The defaults are the paper's network: ReLU after each sum, 11,535,659 parameters for CamVid's 11
-    classes, 11,536,691 for Cityscapes' 19. Its released code normalises with epsilon 1e-3, here
-    also in the first layer of the head, where that has 1e-5. `upsample` is the decoders'; the heads
-    have fields of their own, as in `functools.partial(FullConvHead, upsample=Nearest)`.
+    classes, 11,536,691 for Cityscapes' 19. As in its released code, `norm` has epsilon 1e-3,
+    but in the first layer of the head 1e-5, whatever it is given. `upsample` is the decoders'; the
+    heads have fields of their own, as in `functools.partial(FullConvHead, upsample=Nearest)`.
     """
 
     num_classes: int
