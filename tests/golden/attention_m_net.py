@@ -15,7 +15,7 @@ class Block(nn.Module):
     def __init__(self, channels, features, size):
         super().__init__()
         self.conv = nn.Conv2d(channels, features, size, padding=size // 2)
-        self.norm = nn.BatchNorm2d(features)
+        self.norm = nn.BatchNorm2d(features, 1e-3)
 
     def forward(self, x):
         return torch.relu(self.norm(self.conv(x)))
@@ -29,7 +29,7 @@ class Gate(nn.Module):
         self.phi_up = nn.ConvTranspose2d(features, features, 3, stride, 1, stride - 1)
         self.psi = nn.Conv2d(features, 1, 1)
         self.out = nn.Conv2d(skip, skip, 1)
-        self.norm = nn.BatchNorm2d(skip)
+        self.norm = nn.BatchNorm2d(skip, 1e-3)
 
     def forward(self, skip, signal):
         attention = torch.relu(self.phi_up(self.phi(signal)) + self.theta(skip))
