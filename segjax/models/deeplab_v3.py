@@ -10,12 +10,11 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from segjax.backbones.mobilenet_v3 import mobilenet_v3_large
 from segjax.backbones.resnet import Bottleneck, resnet50, resnet101
 from segjax.nn.aspp import ASPP
-from segjax.nn.fcn_head import FCNHead
+from segjax.nn.fcn_head import FCNHead, enlarged, stride_of
 from segjax.nn.layers import BatchNorm, Conv, ConvNorm, SpatialDropout
 from segjax.nn.upsample import Bilinear, legal_side
 
@@ -80,27 +79,19 @@ class DeepLabV3(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         options = {"norm": self.norm, "dtype": self.dtype}
+        up = functools.partial(enlarged, self.upsample, image)
+        stride = self.backbone.output_stride
         maps = self.backbone(image, train=train)
-
-        def up(name: str, logits: jax.Array, factor: int) -> jax.Array:
-            options = {"features": self.num_classes, "factor": factor, "dtype": jnp.float32}
-            module = self.upsample(**options, name=name)
-            return module(logits.astype(jnp.float32), size=image.shape[1:3])
-
         context = self.context(**options, name="context")
         x = context(maps["c5"], train=train)  # 1/16 or 1/8
         for i in range(self.convs):
             x = ConvNorm(x.shape[-1], **options, name=f"conv{i}")(x, train=train)
         x = Conv(self.num_classes, (1, 1), dtype=self.dtype, name="head")(x)
-        out = {"logits": up("up", x, self.backbone.output_stride * context.stride)}  # 1/1
+        out = {"logits": up("up", x, stride * context.stride)}  # 1/1
         if self.auxiliary is not None:
-            x = maps[self.auxiliary]
-            head = FCNHead(
-                self.num_classes, x.shape[-1] // 4, drop=self.drop, **options, name="aux"
-            )
-            x = head(x, train=train)
-            stride = min(2 ** int(self.auxiliary[1:]), self.backbone.output_stride)
-            out["aux"] = up("up_aux", x, stride)
+            head = FCNHead(self.num_classes, drop=self.drop, **options, name="aux")
+            x = head(maps[self.auxiliary], train=train)
+            out["aux"] = up("up_aux", x, stride_of(self.auxiliary, stride))
         return out
 
     def input_size(self, output: int) -> int:

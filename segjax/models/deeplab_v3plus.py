@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from segjax.backbones.resnet import resnet50, resnet101
 from segjax.nn.aspp import ASPP, SeparableConvNorm
-from segjax.nn.fcn_head import FCNHead
+from segjax.nn.fcn_head import FCNHead, enlarged, stride_of
 from segjax.nn.layers import BatchNorm, Conv, ConvNorm, SpatialDropout
 from segjax.nn.upsample import Bilinear, legal_side
 
@@ -48,14 +48,9 @@ class DeepLabV3Plus(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         options = {"norm": self.norm, "dtype": self.dtype}
         conv = functools.partial(self.conv, self.features, **options)
+        up = functools.partial(enlarged, self.upsample, image)
         stride = self.backbone.output_stride
         maps = self.backbone(image, train=train)
-
-        def up(name: str, logits: jax.Array, factor: int) -> jax.Array:
-            options = {"features": self.num_classes, "factor": factor, "dtype": jnp.float32}
-            module = self.upsample(**options, name=name)
-            return module(logits.astype(jnp.float32), size=image.shape[1:3])
-
         aspp = self.aspp(features=self.features, conv=self.conv, **options, name="aspp")
         x = aspp(maps["c5"], train=train)  # 1/16 or 1/8
         for i in range(self.convs):
@@ -72,12 +67,9 @@ class DeepLabV3Plus(nn.Module):
         x = Conv(self.num_classes, (1, 1), dtype=self.dtype, name="head")(x)
         out = {"logits": up("up1", x, 4)}  # 1/1
         if self.auxiliary is not None:
-            x = maps[self.auxiliary]
-            head = FCNHead(
-                self.num_classes, x.shape[-1] // 4, drop=self.drop, **options, name="aux"
-            )
-            x = head(x, train=train)
-            out["aux"] = up("up_aux", x, min(2 ** int(self.auxiliary[1:]), stride))
+            head = FCNHead(self.num_classes, drop=self.drop, **options, name="aux")
+            x = head(maps[self.auxiliary], train=train)
+            out["aux"] = up("up_aux", x, stride_of(self.auxiliary, stride))
         return out
 
     def input_size(self, output: int) -> int:

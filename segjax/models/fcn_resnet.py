@@ -9,10 +9,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from segjax.backbones.resnet import resnet50, resnet101
-from segjax.nn.fcn_head import FCNHead
+from segjax.nn.fcn_head import FCNHead, enlarged, stride_of
 from segjax.nn.layers import BatchNorm
 from segjax.nn.upsample import Bilinear, legal_side
 
@@ -33,23 +32,15 @@ class FCNResNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        head = functools.partial(FCNHead, self.num_classes, norm=self.norm, dtype=self.dtype)
+        up = functools.partial(enlarged, self.upsample, image)
+        stride = self.backbone.output_stride
         maps = self.backbone(image, train=train)
-        heads = {"logits": ("head", "c5")}
+        x = head(name="head")(maps["c5"], train=train)  # 1/8
+        out = {"logits": up("up_head", x, stride)}  # 1/1
         if self.auxiliary is not None:
-            heads["aux"] = ("aux", self.auxiliary)
-        out = {}
-        for key, (name, level) in heads.items():
-            x = maps[level]  # 1/8
-            features = x.shape[-1] // 4
-            head = FCNHead(self.num_classes, features, norm=self.norm, dtype=self.dtype, name=name)
-            up = self.upsample(
-                features=self.num_classes,
-                factor=min(2 ** int(level[1:]), self.backbone.output_stride),
-                dtype=jnp.float32,
-                name=f"up_{name}",
-            )
-            x = head(x, train=train).astype(jnp.float32)
-            out[key] = up(x, size=image.shape[1:3])  # 1/1
+            x = head(name="aux")(maps[self.auxiliary], train=train)
+            out["aux"] = up("up_aux", x, stride_of(self.auxiliary, stride))
         return out
 
     def input_size(self, output: int) -> int:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from segjax.backbones.resnet import resnet50, resnet101, resnet152
-from segjax.nn.fcn_head import FCNHead
+from segjax.nn.fcn_head import FCNHead, enlarged, stride_of
 from segjax.nn.layers import BatchNorm, ConvNorm, SpatialDropout
 from segjax.nn.upsample import Bilinear, legal_side
 from segjax.ops.pooling import adaptive_avg_pool
@@ -63,26 +63,17 @@ class PSPNet(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         options = {"norm": self.norm, "dtype": self.dtype}
+        drop = {"dropout": self.dropout, "drop": SpatialDropout}
+        head = functools.partial(FCNHead, self.num_classes, **drop, **options)
+        up = functools.partial(enlarged, self.upsample, image)
+        stride = self.backbone.output_stride
         maps = self.backbone(image, train=train)
         x = self.pyramid(**options, name="pyramid")(maps["c5"], train=train)  # 1/8
-        stride = self.backbone.output_stride
-        heads = {"logits": ("head", x, self.features, stride)}
+        x = head(features=self.features, name="head")(x, train=train)
+        out = {"logits": up("up_head", x, stride)}  # 1/1
         if self.auxiliary is not None:
-            x, stride = maps[self.auxiliary], min(2 ** int(self.auxiliary[1:]), stride)
-            heads["aux"] = ("aux", x, x.shape[-1] // 4, stride)
-        out = {}
-        for key, (name, x, features, factor) in heads.items():
-            head = FCNHead(
-                self.num_classes, features, self.dropout, SpatialDropout, **options, name=name
-            )
-            up = self.upsample(
-                features=self.num_classes,
-                factor=factor,
-                dtype=jnp.float32,
-                name=f"up_{name}",
-            )
-            x = head(x, train=train).astype(jnp.float32)
-            out[key] = up(x, size=image.shape[1:3])  # 1/1
+            x = head(name="aux")(maps[self.auxiliary], train=train)
+            out["aux"] = up("up_aux", x, stride_of(self.auxiliary, stride))
         return out
 
     def input_size(self, output: int) -> int:
