@@ -9,8 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from segjax.errors import InputError
 from segjax.nn.layers import BatchNorm, Conv
+from segjax.nn.sizes import check_unet, unet_input_size, unet_output_size
 from segjax.nn.upsample import Bilinear, Size, Switches, TransposedConv
 from segjax.ops.activation import relu
 from segjax.ops.pooling import max_pool_with_switches
@@ -99,30 +99,15 @@ class UNet(nn.Module):
 
     def input_size(self, output: int) -> int:
         """The smallest legal side of an input whose output covers `output` pixels."""
-        step = 2**self.depth
-        if self.padding == "same":
-            return max(-(-output // step), 1) * step
-        # Unpadded pairs take 4 pixels at each level; `bottom` is the side after the last pooling:
-        # input = step * bottom + 4 (step - 1), output = step * (bottom - 4) - 4 (step - 1).
-        bottom = -(-(max(output, 1) + 4 * (step - 1)) // step) + 4
-        return step * bottom + 4 * (step - 1)
+        return unet_input_size(output, self.depth, self.padding)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a legal side of the input."""
-        return size if self.padding == "same" else size - 12 * (2**self.depth - 1) - 4
+        return unet_output_size(size, self.depth, self.padding)
 
     def check_size(self, sizes: tuple[int, ...]) -> None:
         """Raise `InputError` with the nearest legal sizes unless every side is legal."""
-        for size in sizes:
-            above = self.input_size(self.output_size(size))
-            if above != size:
-                below = above - 2**self.depth
-                nearest = f"{below} or {above}" if self.output_size(below) > 0 else f"{above}"
-                raise InputError(
-                    f"U-Net of depth {self.depth} with padding='{self.padding}' cannot take an "
-                    f"image of {' x '.join(map(str, sizes))} pixels: a side of {size} does not "
-                    f"halve evenly {self.depth} times; the nearest legal side is {nearest}."
-                )
+        check_unet(sizes, self.depth, self.padding, "U-Net")
 
 
 class ConvPair(nn.Module):

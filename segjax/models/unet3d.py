@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from segjax.errors import InputError
 from segjax.models.unet import concatenate
 from segjax.nn.layers import BatchNorm, Conv
+from segjax.nn.sizes import check_unet, unet_input_size, unet_output_size
 from segjax.nn.upsample3d import TransposedConv3D
 from segjax.ops.activation import relu
 
@@ -71,30 +71,15 @@ class UNet3D(nn.Module):
 
     def input_size(self, output: int) -> int:
         """The smallest legal side of an input whose output covers `output` voxels."""
-        step = 2**self.depth
-        if self.padding == "same":
-            return max(-(-output // step), 1) * step
-        # Unpadded pairs take 4 voxels at each level; `bottom` is the side after the last pooling:
-        # input = step * bottom + 4 (step - 1), output = step * (bottom - 4) - 4 (step - 1).
-        bottom = -(-(max(output, 1) + 4 * (step - 1)) // step) + 4
-        return step * bottom + 4 * (step - 1)
+        return unet_input_size(output, self.depth, self.padding)
 
     def output_size(self, size: int) -> int:
         """The side of the output for a legal side of the input."""
-        return size if self.padding == "same" else size - 12 * (2**self.depth - 1) - 4
+        return unet_output_size(size, self.depth, self.padding)
 
     def check_size(self, sizes: tuple[int, ...]) -> None:
         """Raise `InputError` with the nearest legal sizes unless every side is legal."""
-        for size in sizes:
-            above = self.input_size(self.output_size(size))
-            if above != size:
-                below = above - 2**self.depth
-                nearest = f"{below} or {above}" if self.output_size(below) > 0 else f"{above}"
-                raise InputError(
-                    f"3D U-Net of depth {self.depth} with padding='{self.padding}' cannot take a "
-                    f"volume of {' x '.join(map(str, sizes))} voxels: a side of {size} does not "
-                    f"halve evenly {self.depth} times; the nearest legal side is {nearest}."
-                )
+        check_unet(sizes, self.depth, self.padding, "3D U-Net")
 
 
 class TileNorm(nn.Module):
