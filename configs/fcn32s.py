@@ -13,9 +13,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from segjax import recipe
-from segjax.backbones.vgg import vgg16
 from segjax.core import Experiment, Task
-from segjax.models.fcn import FCN
+from segjax.models.fcn import FCN, fcn32s, padded_vgg16
 
 
 def get_config() -> ConfigDict:
@@ -23,15 +22,10 @@ def get_config() -> ConfigDict:
 
 
 def model(config: Any, card: dict) -> FCN:
-    widths = tuple(config.model.width * n for n in (1, 2, 4, 8, 8))
     options = recipe.options(config)
-    backbone = vgg16(widths, pool_rounding="ceil", first_padding=100, dtype=options["dtype"])
-    return FCN(
-        len(card["class_names"]),
-        backbone,
-        stride=32,
-        hidden=config.model.hidden,
-        **options,
+    backbone = padded_vgg16(config.model.width, dtype=options["dtype"])
+    return fcn32s(
+        len(card["class_names"]), backbone=backbone, hidden=config.model.hidden, **options
     )
 
 

@@ -13,9 +13,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from segjax import recipe
-from segjax.backbones.vgg import vgg16
 from segjax.core import Experiment, Task
-from segjax.models.fcn import FCN
+from segjax.models.fcn import FCN, fcn8s, padded_vgg16
 
 
 def get_config() -> ConfigDict:
@@ -23,13 +22,11 @@ def get_config() -> ConfigDict:
 
 
 def model(config: Any, card: dict) -> FCN:
-    widths = tuple(config.model.width * n for n in (1, 2, 4, 8, 8))
     options = recipe.options(config)
-    backbone = vgg16(widths, pool_rounding="ceil", first_padding=100, dtype=options["dtype"])
-    return FCN(
+    backbone = padded_vgg16(config.model.width, dtype=options["dtype"])
+    return fcn8s(
         len(card["class_names"]),
-        backbone,
-        stride=8,
+        backbone=backbone,
         hidden=config.model.hidden,
         scale_pool4=config.model.scale_pool4,
         scale_pool3=config.model.scale_pool3,

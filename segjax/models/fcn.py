@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from segjax.backbones.alexnet import caffenet
-from segjax.backbones.vgg import vgg16
+from segjax.backbones.vgg import VGG, vgg16
 from segjax.nn.layers import Conv
 from segjax.nn.upsample import TransposedConv, bilinear_kernel
 from segjax.ops.activation import relu
@@ -122,10 +122,15 @@ def crop(x: jax.Array, offset: float, shape: tuple[int, ...]) -> jax.Array:
     return x[:, start : start + shape[1], start : start + shape[2]]
 
 
-_vgg16 = functools.partial(vgg16, pool_rounding="ceil", first_padding=100)
-fcn32s = functools.partial(FCN, backbone=_vgg16(), stride=32)
-fcn16s = functools.partial(FCN, backbone=_vgg16(), stride=16)
-fcn8s = functools.partial(FCN, backbone=_vgg16(), stride=8)
+def padded_vgg16(width: int = 64, **options: Any) -> VGG:
+    """VGG-16 as FCN needs it, from `width` channels on: padded by 100, with pools rounded up."""
+    widths = tuple(width * n for n in (1, 2, 4, 8, 8))
+    return vgg16(widths, pool_rounding="ceil", first_padding=100, **options)
+
+
+fcn32s = functools.partial(FCN, backbone=padded_vgg16(), stride=32)
+fcn16s = functools.partial(FCN, backbone=padded_vgg16(), stride=16)
+fcn8s = functools.partial(FCN, backbone=padded_vgg16(), stride=8)
 fcn8s_at_once = functools.partial(fcn8s, scale_pool4=0.01, scale_pool3=0.0001)
 fcn_alexnet = functools.partial(
     FCN,
