@@ -41,6 +41,7 @@ ROOMS = {
         "core",
         "errors",
     },
+    "image_recipe": {"optim", "tasks", "metrics", "data", "core", "errors"},
     "summary": {"cli", "models", "backbones", "receptive_field", "dependence", "ops", "errors"},
     "predict": {"cli", "checkpoint", "workdir", "visualize", "data", "postprocess", "errors"},
     "export": {"cli", "checkpoint", "workdir", "weights", "errors"},
