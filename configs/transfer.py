@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from segjax import recipe
 from segjax.backbones.resnet import resnet34
 from segjax.core import Experiment, Task
-from segjax.errors import InputError
 from segjax.models.encoder_unet import EncoderUNet
 
 
@@ -34,10 +33,7 @@ sources, card = recipe.sources, recipe.card
 
 
 def task(config: Any, card: dict) -> Task:
-    if config.init_from is None:
-        raise InputError(
-            "Say what to start from, such as --config.init_from=resnet34-b627a593.pth:backbone."
-        )
+    recipe.require_init_from(config)
     return recipe.task(config, card, model(config, card))
 
 

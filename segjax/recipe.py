@@ -254,6 +254,14 @@ def task(config: Any, card: dict, model: Any, auxiliary: Mapping[str, float] | N
     )
 
 
+def require_init_from(config: Any) -> None:
+    """Raise `InputError` unless the config names weights to start from."""
+    if config.init_from is None:
+        raise InputError(
+            "Say what to start from, such as --config.init_from=resnet34-b627a593.pth:backbone."
+        )
+
+
 def resized(record: Mapping[str, Any], scale: float) -> dict[str, Any]:
     """The record with its image and label at `scale` times their size."""
     image = images.rescaled(record["image"], scale)
