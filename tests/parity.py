@@ -49,3 +49,13 @@ def check(
         assert out[ours].shape == wanted.shape
         error = np.abs(out[ours] - wanted).max() / np.abs(wanted).max()
         assert error < rtol, f"{ours} differs by {error:.2g} of its largest value"
+
+
+class Bright(nn.Module):
+    """A model of images a hundred times brighter, which local response normalisation changes."""
+
+    model: nn.Module
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        return self.model(100 * image, train=train)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from models.variables import at_random
 
 from segjax.errors import InputError
 from segjax.models import farabet_multiscale
@@ -16,20 +17,6 @@ from segjax.models.farabet_multiscale import (
     colour_table,
     random_table,
 )
-
-
-def at_random(model, *shape):
-    """Variables and an image, without compiling the initialisers."""
-    generator = np.random.default_rng(0)
-    init = functools.partial(model.init, train=False)
-    image = jax.ShapeDtypeStruct(shape, jnp.float32)
-
-    def fill(x):
-        scale = 1 / np.sqrt(np.prod(x.shape[:-1])) if x.ndim > 1 else 0.1
-        return (scale * generator.normal(size=x.shape)).astype(np.float32)
-
-    variables = jax.tree.map(fill, jax.eval_shape(init, jax.random.key(0), image))
-    return variables, generator.normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.parametrize(

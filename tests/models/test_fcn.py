@@ -3,12 +3,11 @@
 import functools
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from parity import check
+from parity import Bright, check
 
 from segjax.backbones.alexnet import caffenet
 from segjax.backbones.vgg import VGG
@@ -26,16 +25,6 @@ TINY = {
     "fcn8s": functools.partial(fcn8s, 3, backbone=VGG_FCN, hidden=6),
     "fcn_alexnet": functools.partial(fcn_alexnet, 3, backbone=ALEX_FCN, hidden=6),
 }
-
-
-class Bright(nn.Module):
-    """A model of images a hundred times brighter, which local response normalisation changes."""
-
-    model: nn.Module
-
-    @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        return self.model(100 * image, train=train)
 
 
 @pytest.mark.parametrize("name", ["fcn32s", "fcn16s"])

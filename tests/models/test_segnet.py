@@ -1,10 +1,9 @@
 """SegNet and SegNet-Basic against torch with max_unpool2d, and the sizes of the paper."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from parity import check
+from parity import Bright, check
 
 from segjax.backbones.vgg import VGG
 from segjax.errors import InputError
@@ -13,16 +12,6 @@ from segjax.nn.layers import BatchNorm
 from segjax.weights import authors
 
 BACKBONE = VGG((2, 1, 2), (4, 6, 5), pool_rounding="ceil", norm=BatchNorm)
-
-
-class Bright(nn.Module):
-    """A model of images a hundred times brighter, which local response normalisation changes."""
-
-    model: nn.Module
-
-    @nn.compact
-    def __call__(self, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        return self.model(100 * image, train=train)
 
 
 def test_unpooling_at_odd_sizes():
