@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from segjax import optim
+from segjax import optim, transfer
 from segjax.core import Example, Experiment, Task
 from segjax.data import augment, camvid, loader, photographs
 from segjax.data.source import Source
@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 8
     config.learning_rate = 2e-3
     config.width = 16
+    config.init_from = config_dict.placeholder(str)  # PATH[:part,part]: weights to start from
     config.best = "psnr"
     config.log_every = 20
     config.num_workers = 0
@@ -73,7 +74,9 @@ def task(config: Any, model: Any, **options: Any) -> Task:
         return problem.preprocess({**record, "image": image}, generator, train)
 
     loss = augment.with_augment(problem.loss, distort)
-    return problem._replace(preprocess=preprocess, loss=loss)
+    return transfer.initialised_from(
+        problem._replace(preprocess=preprocess, loss=loss), config.init_from, model.num_classes
+    )
 
 
 def build(config: Any, task: Callable[[Any, dict], Task]) -> Experiment:
