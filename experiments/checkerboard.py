@@ -6,9 +6,11 @@ Writes table.md and checkerboard.png, all for a factor of 2. For each upsampler:
 spreads white noise over the four pixels of a block at initialisation (`stride_contrast` of the
 squares), and the share of a checkerboard in what it makes of smooth maps then (`stride_energy`).
 Then a small network is trained to return smooth images, halving them by a max-pool and doubling
-them by the upsampler: its error, the checkerboard's share in it, and how unevenly the error and the
-gradient of white noise with respect to the image are spread. For each way to halve an image: how
-unevenly the gradient of white noise is spread. Means and standard deviations over seeds.
+them by the upsampler: its error, the checkerboard's share in it, and how unevenly it is spread.
+Backward, a halving is an upsampler (Odena et al. 2016, "Artifacts in gradients"): for the trained
+networks, and for each way to halve an image, the checkerboard's share in the gradient with respect
+to the image where a smooth map stands for the gradient of the output, and how unevenly the gradient
+is spread where white noise does. Means and standard deviations over seeds.
 """
 
 import argparse
@@ -82,6 +84,14 @@ def smooth(key: jax.Array, batch: int, channels: int, side: int = SIDE) -> jax.A
     return jnp.moveaxis(image / jnp.std(image), 1, 3)
 
 
+def of_gradient(pullback: Callable, like: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Share for smooth maps, contrast for white noise in place of the gradient of the output."""
+    keys = jax.random.split(key)
+    maps = relu(smooth(keys[0], like.shape[0], like.shape[3], like.shape[1]))
+    y, z = (pullback(x)[0][:, 2:-2, 2:-2] for x in (jax.random.normal(keys[1], like.shape), maps))
+    return stride_energy(z, 2), stride_contrast(jnp.square(y), 2)
+
+
 def at_the_start(make: Callable[..., nn.Module], seed: int) -> tuple[list[float], Any]:
     """Contrast for white noise, checkerboard's share for smooth maps; one such output."""
     keys = jax.random.split(jax.random.key(seed), 4)
@@ -100,7 +110,7 @@ def at_the_start(make: Callable[..., nn.Module], seed: int) -> tuple[list[float]
 
 
 def trained(make: Callable[..., nn.Module], seed: int, steps: int) -> tuple[list[float], Any]:
-    """Error, share in it, contrasts of it and of the gradient; the error on one image."""
+    """Error; share in it and contrast, those of the gradient; the error on one image."""
     first, second, third, fourth = jax.random.split(jax.random.key(seed), 4)
     network = Network(make)
     tx = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
@@ -117,26 +127,25 @@ def trained(make: Callable[..., nn.Module], seed: int, steps: int) -> tuple[list
         return (optax.apply_updates(variables, updates), moments), None
 
     @jax.jit
-    def run(variables: Any) -> tuple[jax.Array, jax.Array]:
+    def run(variables: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         keys = jax.random.split(second, steps)
         (variables, _), _ = jax.lax.scan(step, (variables, tx.init(variables)), keys)
         image = smooth(third, 64, 1)
         y, pullback = jax.vjp(lambda x: jnp.asarray(network.apply(variables, x)), image)
-        (gradient,) = pullback(jax.random.normal(fourth, y.shape))
-        return (y - image)[:, 2:-2, 2:-2], gradient[:, 2:-2, 2:-2]
+        return (y - image)[:, 2:-2, 2:-2], of_gradient(pullback, y, fourth)
 
     error, gradient = run(variables)
     figures = (
         jnp.sqrt(jnp.mean(error**2)),
         stride_energy(error, 2),
         stride_contrast(error**2, 2),
-        stride_contrast(gradient**2, 2),
+        *gradient,
     )
     return [float(x) for x in figures], error[0, :, :, 0]
 
 
-def gradient_contrast(name: str, seed: int) -> float:
-    """Contrast of the squared gradient for white noise above a halving."""
+def halved(name: str, seed: int) -> list[float]:
+    """Share in and contrast of the gradient of a halving."""
     keys = jax.random.split(jax.random.key(seed), 3)
     image = jax.random.normal(keys[0], (64, SIDE, SIDE, CHANNELS))
     halve = HALVINGS.get(name)
@@ -146,8 +155,7 @@ def gradient_contrast(name: str, seed: int) -> float:
         conv = Conv(CHANNELS, (k, k), strides=2, padding=pad)
         halve = functools.partial(conv.apply, conv.init(keys[1], image))
     y, pullback = jax.vjp(lambda x: jnp.asarray(halve(x)), image)
-    (gradient,) = pullback(jax.random.normal(keys[2], y.shape))
-    return float(stride_contrast(jnp.square(gradient)[:, 2:-2, 2:-2], 2))
+    return [float(x) for x in of_gradient(pullback, y, keys[2])]
 
 
 def main() -> None:
@@ -170,11 +178,11 @@ def main() -> None:
             rows[name] = np.array([(*a, *b) for (a, _), (b, _) in zip(start, end, strict=True)])
             progress.advance(bar)
         for name in halvings:
-            gradients[name] = np.array([gradient_contrast(name, s) for s in range(options.seeds)])
+            gradients[name] = np.array([halved(name, seed) for seed in range(options.seeds)])
             progress.advance(bar)
     table = markdown(rows, gradients)
     (options.output / "table.md").write_text(table)
-    plot(rows, pictures, options.output / "checkerboard.png")
+    plot(rows, gradients, pictures, options.output / "checkerboard.png")
     print(table)
 
 
@@ -182,33 +190,52 @@ def markdown(rows: dict[str, np.ndarray], gradients: dict[str, np.ndarray]) -> s
     def cell(values: np.ndarray) -> str:
         return f"{values.mean():.3f} ± {values.std(ddof=1) if len(values) > 1 else 0:.3f}"
 
-    head = ["upsampler", "noise", "smooth", "error", "share in it", "its contrast", "gradient"]
+    gradient = ["share in the gradient", "its contrast"]
+    head = ["upsampler", "noise", "smooth", "error", "share in it", "its contrast", *gradient]
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     lines += [f"| {name} | {' | '.join(map(cell, runs.T))} |" for name, runs in rows.items()]
-    lines += ["", "| halving | gradient |", "| --- | --- |"]
-    lines += [f"| {name} | {cell(runs)} |" for name, runs in gradients.items()]
+    lines += ["", f"| halving | {' | '.join(gradient)} |", "| --- | --- | --- |"]
+    lines += [f"| {name} | {' | '.join(map(cell, runs.T))} |" for name, runs in gradients.items()]
     return "\n".join(lines) + "\n"
 
 
-def plot(rows: dict[str, np.ndarray], pictures: dict[str, Any], path: Path) -> None:
-    """The counts of copies, the checkerboard's share, and what each upsampler draws."""
+def plot(
+    rows: dict[str, np.ndarray],
+    gradients: dict[str, np.ndarray],
+    pictures: dict[str, Any],
+    path: Path,
+) -> None:
+    """The counts of copies, the checkerboard's shares, and what each upsampler draws."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure = pyplot.figure(figsize=(13, 6.5), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1.2, 1])
-    axes = above.subplots(1, 4)
-    for k, axis in zip((2, 3, 4), axes[:3], strict=True):
+    figure = pyplot.figure(figsize=(13, 7.5), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[1.5, 1])
+    counts, bars = above.subfigures(1, 2, width_ratios=[1, 4.5])
+    for k, axis in zip((2, 3, 4), counts.subplots(3, 1), strict=True):
         count = overlap_count(k, 2, 6)
         axis.imshow(np.outer(count, count), cmap="viridis", vmin=1, vmax=4)
         axis.set_title(f"copies, kernel {k} stride 2", fontsize=9)
         axis.set_axis_off()
-    axes[3].barh([*rows], [runs[:, 1].mean() for runs in rows.values()])
-    axes[3].invert_yaxis()
-    axes[3].tick_params(labelsize=7)
-    axes[3].set_title("checkerboard's share at the start", fontsize=9)
+    shares = {
+        "of smooth maps, at the start": {name: runs[:, 1] for name, runs in rows.items()},
+        "in the error, after training": {name: runs[:, 3] for name, runs in rows.items()},
+        "in the gradient (orange: halvings)": {
+            **{name: runs[:, 5] for name, runs in rows.items()},
+            **{name: runs[:, 0] for name, runs in gradients.items()},
+        },
+    }
+    for (title, values), axis in zip(shares.items(), bars.subplots(1, 3), strict=True):
+        colours = ["C1" if name in gradients else "C0" for name in values]
+        bar = axis.barh([*values], [runs.mean() for runs in values.values()], color=colours)
+        axis.bar_label(bar, fmt="%.3f", padding=2, fontsize=7)
+        axis.set_xlim(0, 0.4)
+        axis.invert_yaxis()
+        axis.tick_params(labelsize=7)
+        axis.set_title(title, fontsize=9)
+    bars.suptitle("the checkerboard's share", fontsize=9)
     panels = below.subplots(2, len(pictures))
     for column, (name, (start, error)) in zip(panels.T, pictures.items(), strict=True):
         high = float(np.abs(error).max())

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from jax import lax
 from segjax.errors import InputError
 from segjax.ops.checkerboard import overlap_count, stride_contrast, stride_energy
 from segjax.ops.conv_transpose import conv_transpose
+from segjax.ops.pooling import avg_pool, max_pool
 
 
 def test_worked_counts():
@@ -70,3 +73,23 @@ def test_contrast_of_worked_counts():
     nails = jnp.zeros((1, 6, 6, 1)).at[:, ::2, ::2].set(1)
     assert stride_contrast(nails, 2) == pytest.approx(np.sqrt(3))
     assert stride_contrast(jnp.ones((2, 6, 4, 3)), 2) == 0
+
+
+def test_energy_of_gradients():
+    image = jnp.zeros((1, 8, 8, 1)).at[:, ::2, ::2].set(1)
+    arriving = jnp.zeros((1, 4, 4, 1)).at[:, :2].set(2)
+    share = lambda halve: stride_energy(jax.vjp(halve, image)[1](arriving)[0], 2)
+    assert share(lambda x: avg_pool(x, (2, 2))) == 0
+    # all of it on one pixel in four: mean m = 1, mean square s = 2, and 3 m^2 / (4 s - m^2)
+    assert share(lambda x: max_pool(x, (2, 2))) == pytest.approx(3 / 7)
+
+
+def test_gradients_of_the_experiment(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "experiments"))
+    from checkerboard import halved
+
+    assert halved("average-pool 2/2", 0) == pytest.approx([0, 0], abs=1e-5)
+    for kernel, uneven in ((2, 0), (3, 0.484), (4, 0)):  # each position has weights of its own
+        share, contrast = halved(f"convolution {kernel}/2", 0)
+        assert 0.15 < share < 0.45
+        assert contrast == pytest.approx(uneven, abs=0.1)
