@@ -8,24 +8,13 @@ those of the surgical-instrument release, under its names.
 
 import segmentation_models_pytorch as smp
 import torch.nn.functional as F
+from narrow_resnet import narrow_resnet
 from reference import save
 from segmentation_models_pytorch.encoders.resnet import ResNetEncoder
 from torch import nn
-from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.resnet import BasicBlock
 
 WIDTH = 8
-
-
-def narrow_resnet():
-    """torchvision's, of WIDTH channels from the stem on and one block a stage."""
-    resnet = ResNet(BasicBlock, (1, 1, 1, 1))
-    resnet.conv1 = nn.Conv2d(3, WIDTH, 7, 2, padding=3, bias=False)
-    resnet.bn1 = nn.BatchNorm2d(WIDTH)
-    resnet.inplanes = WIDTH
-    for i in range(4):
-        stage = resnet._make_layer(BasicBlock, WIDTH * 2**i, 1, stride=min(i, 1) + 1)
-        setattr(resnet, f"layer{i + 1}", stage)
-    return resnet
 
 
 class Decoder(nn.Module):
@@ -50,7 +39,7 @@ class LinkNet(nn.Module):
 
     def __init__(self, deconvs, eps):
         super().__init__()
-        resnet = narrow_resnet()
+        resnet = narrow_resnet(BasicBlock, (1, 1, 1, 1), WIDTH)
         self.firstconv, self.firstbn, self.pool = resnet.conv1, resnet.bn1, resnet.maxpool
         widths = [WIDTH, WIDTH, 2 * WIDTH, 4 * WIDTH, 8 * WIDTH]
         for i in (1, 2, 3, 4):

@@ -21,7 +21,8 @@ class RefineNet(nn.Module):
         super().__init__()
         self.units = units
         for name, module in narrow_resnet(Bottleneck, (1, 1, 1, 1), WIDTH).named_children():
-            setattr(self, name, module)
+            if name != "fc":
+                setattr(self, name, module)
         for n, channels in enumerate(CHANNELS, 1):
             features = 2 * FEATURES if n == 1 else FEATURES
 
