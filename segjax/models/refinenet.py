@@ -150,7 +150,10 @@ _light_weight = functools.partial(RefineNet, kernel_size=1, units=(0, 0), dropou
 refinenet_lw50 = functools.partial(_light_weight, backbone=resnet50())
 refinenet_lw101 = functools.partial(_light_weight, backbone=resnet101())
 refinenet_lw152 = functools.partial(_light_weight, backbone=resnet152())
-"""Light-Weight RefineNet: 27, 46 and 62 million parameters for 21 classes."""
+"""Light-Weight RefineNet: 27, 46 and 62 million parameters for 21 classes.
+
+It starts here as RefineNet does; its authors leave new layers as torch starts them.
+"""
 
 
 def _conv(features, size, name, *, use_bias=False, dtype=None):
