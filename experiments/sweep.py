@@ -90,16 +90,16 @@ def plot(results: Results, figures: Sequence[str], path: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    width = max(3, 0.3 * len(results))
-    figure, axes = pyplot.subplots(
-        1, len(figures), figsize=(width * len(figures), 3.2), layout="tight", squeeze=False
-    )
-    many = len(results) > 6
-    for axis, name in zip(axes[0], figures, strict=True):
+    many = len(results) > 6  # below one another, else beside one another
+    shape = (len(figures), 1) if many else (1, len(figures))
+    size = (0.25 * len(results), 2.5 * len(figures)) if many else (3 * len(figures), 3.2)
+    figure, axes = pyplot.subplots(*shape, figsize=size, layout="tight", sharex=many, squeeze=False)
+    for axis, name in zip(axes.flat, figures, strict=True):
         for i, runs in enumerate(results.values()):
             axis.plot([i] * len(runs), [run[name] for run in runs], "o", alpha=0.7)
         labels = [v if many else v.replace(" ", "\n", 1) for v in results]
         axis.set_xticks(range(len(results)), labels, fontsize=8, rotation=90 if many else 0)
         axis.set_title(name)
-        axis.margins(x=0.3 if not many else 0.02)
+        axis.margins(x=0.02 if many else 0.3)
+        axis.grid(many, alpha=0.3)
     figure.savefig(path, dpi=120)
