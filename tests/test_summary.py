@@ -264,10 +264,11 @@ def test_all_as_markdown(monkeypatch, capsys):
     assert rows[2] == [
         *("unet", "31,030,658", "31,030,658", "yes", "572 x 572 x 1", "301", "16"),
         *("188 or 204, by position", "16k + 12, from 188", "Ronneberger et al. 2015"),
+        "layer table of the paper",
     ]
     assert rows[5] == [
         *("resnet18", "11,689,512", "11,689,513", "NO", "224 x 224 x 3", "3.63", "32"),
-        *("435", "", "He et al. 2015"),
+        *("435", "", "He et al. 2015", "torchvision"),
     ]
 
 
