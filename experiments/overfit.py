@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/overfit"), help="folder")
     parser.add_argument("--only", nargs="+", choices=everything, metavar="NAME", help="some")
     parser.add_argument("--steps", type=int, default=150, help="for each (150)")
+    parser.add_argument("--rate", type=float, default=3e-3, help="of Adam, at its highest (3e-3)")
     parser.add_argument("--side", type=int, default=96, help="of the images (96)")
     parser.add_argument("--data_dir", help="where tfds keeps prepared data sets")
     args = parser.parse_args()
@@ -136,7 +137,7 @@ def main() -> None:
                 data = four_volumes(32) if solid else four_cells(args.side, args.data_dir)
                 background = float(np.mean(data[1] == 0))
                 begin = time.perf_counter()
-                rate = 0.1 if name in FREE else 3e-3
+                rate = 0.1 if name in FREE else args.rate
                 figures = overfit(network(name), *data, args.steps, rate)
                 results[name] = [*figures, background, time.perf_counter() - begin]
                 record.write_text(json.dumps(results, indent=1))
