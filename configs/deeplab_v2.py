@@ -7,23 +7,26 @@
 The paper's VOC 2012 test mean IU is 79.7, with COCO and the CRF.
 """
 
+import functools
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from segjax import recipe
-from segjax.backbones.resnet import resnet50, resnet101
+from segjax.backbones.resnet import resnet50, resnet101, resnet152
 from segjax.core import Experiment, Task
 from segjax.errors import choose
 from segjax.models.deeplab_v2 import DeepLabV2
+from segjax.nn.upsample import Bilinear
 
-RESNETS = {"resnet50": resnet50, "resnet101": resnet101}
+RESNETS = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet152}
 SCALES = (1, 0.75, 0.5)
 AUXILIARY = {f"scale_{scale:g}": 1.0 for scale in SCALES}  # a loss on each, and on the fused
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(backbone="resnet101", width=64)
+    # The authors' Caffe resizes with aligned corners, the port to PyTorch by half-pixel.
+    return recipe.get_config(backbone="resnet101", width=64, convention="corner-aligned")
 
 
 def model(config: Any, card: dict) -> DeepLabV2:
@@ -38,7 +41,12 @@ def model(config: Any, card: dict) -> DeepLabV2:
         pool_rounding="ceil",
         **recipe.backbone_options(config),
     )
-    return DeepLabV2(len(card["class_names"]), backbone, scales=SCALES, **recipe.options(config))
+    convention = recipe.convention(config)
+    upsample = functools.partial(Bilinear, convention=convention)
+    options: dict[str, Any] = {"upsample": upsample, "convention": convention} | recipe.options(
+        config
+    )
+    return DeepLabV2(len(card["class_names"]), backbone, scales=SCALES, **options)
 
 
 sources, card = recipe.sources, recipe.card

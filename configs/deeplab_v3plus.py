@@ -19,7 +19,7 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from segjax import recipe
-from segjax.backbones.resnet import resnet18, resnet34, resnet50, resnet101
+from segjax.backbones.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
 from segjax.core import Experiment, Task
 from segjax.errors import choose
 from segjax.models.deeplab_v3plus import DeepLabV3Plus, deeplab_v3plus_mmseg, deeplab_v3plus_smp
@@ -30,6 +30,7 @@ RESNETS = {
     "resnet34": resnet34,
     "resnet50": resnet50,
     "resnet101": resnet101,
+    "resnet152": resnet152,
 }
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # by output stride
 

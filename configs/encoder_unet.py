@@ -18,6 +18,9 @@ from ml_collections import ConfigDict
 from segjax import recipe
 from segjax.backbones import vgg
 from segjax.backbones.efficientnet import efficientnet_b0, efficientnet_b4
+from segjax.backbones.hrnet import HRNet
+from segjax.backbones.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
+from segjax.backbones.resnet import resnet50_v1c, resnet101_v1c, resnet152
 from segjax.core import Experiment, Task
 from segjax.errors import choose
 from segjax.models import encoder_unet
@@ -30,11 +33,19 @@ NETWORKS = {
     "resnet34": encoder_unet.unet_resnet34,
     "resnet50": encoder_unet.unet_resnet50,
     "resnet101": encoder_unet.unet_resnet101,
+    "resnet152": functools.partial(EncoderUNet, backbone=resnet152()),
+    "resnet50_v1c": functools.partial(EncoderUNet, backbone=resnet50_v1c()),
+    "resnet101_v1c": functools.partial(EncoderUNet, backbone=resnet101_v1c()),
     "efficientnet_b0": encoder_unet.unet_efficientnet_b0,
     "efficientnet_b4": encoder_unet.unet_efficientnet_b4,
     "efficientnet_b0_torchvision": functools.partial(EncoderUNet, backbone=efficientnet_b0()),
     "efficientnet_b4_torchvision": functools.partial(EncoderUNet, backbone=efficientnet_b4()),
     "mobilenet_v2": encoder_unet.unet_mobilenet_v2,
+    "mobilenet_v3_large": functools.partial(EncoderUNet, backbone=mobilenet_v3_large(tap="last")),
+    "mobilenet_v3_small": functools.partial(EncoderUNet, backbone=mobilenet_v3_small(tap="last")),
+    "hrnet_w18": functools.partial(EncoderUNet, backbone=HRNet(18)),
+    "hrnet_w32": functools.partial(EncoderUNet, backbone=HRNet(32)),
+    "hrnet_w48": functools.partial(EncoderUNet, backbone=HRNet(48)),
 }
 VGGS = {
     "vgg11": vgg.vgg11,

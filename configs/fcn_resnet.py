@@ -14,12 +14,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from segjax import recipe
-from segjax.backbones.resnet import resnet50, resnet101
+from segjax.backbones.resnet import resnet50, resnet101, resnet152
 from segjax.core import Experiment, Task
 from segjax.errors import choose
 from segjax.models.fcn_resnet import FCNResNet
 
-RESNETS = {"resnet50": resnet50, "resnet101": resnet101}
+RESNETS = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet152}
 
 
 def get_config() -> ConfigDict:

@@ -19,7 +19,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from segjax import recipe
-from segjax.backbones.resnet import resnet18, resnet34, resnet50, resnet101
+from segjax.backbones.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
 from segjax.core import Experiment, Task
 from segjax.errors import choose
 from segjax.models.fpn import PYRAMIDS, SemanticFPN, smp_fpn
@@ -29,6 +29,7 @@ RESNETS = {
     "resnet34": resnet34,
     "resnet50": resnet50,
     "resnet101": resnet101,
+    "resnet152": resnet152,
 }
 
 

@@ -125,7 +125,7 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     flags.FLAGS(sys.argv[:1])
     cli.set_up_process()
-    record = args.output / "results.json"
+    record = args.output / f"results_{args.steps}_{args.rate:g}_{args.side}.json"
     results = json.loads(record.read_text()) if record.exists() else {}
     names = args.only or everything
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:

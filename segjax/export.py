@@ -87,6 +87,8 @@ def run(
     else:
         arrays = arrays_of(trained.variables)
         about = {"format": "segjax", "config": trained.config_file, "step": str(trained.step)}
+        if "input" in trained.config and trained.card["channels"] == 3:
+            about["input"] = trained.config.input
         write(output / name, lambda file: save_file(arrays, file, about))
     text = model_card(trained, path, format, size)
     write(output / CARD, lambda file: file.write_text(text))

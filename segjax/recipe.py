@@ -40,13 +40,14 @@ class Input(NamedTuple):
 
 INPUTS = {
     "imagenet": Input((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "unit": Input((0, 0, 0), (1, 1, 1)),
     "inception": Input((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "caffe": Input(  # BGR in [0, 255]
         (104.00699 / 255, 116.66877 / 255, 122.67892 / 255), (1 / 255, 1 / 255, 1 / 255), (2, 1, 0)
     ),
     "segnet": Input((0, 0, 0), (1 / 255, 1 / 255, 1 / 255), (2, 1, 0)),  # the same, uncentred
 }
-"""Of torchvision, timm and what builds on them; of a few of timm's; of networks from Caffe."""
+"""Of torchvision, timm and most; in [0, 1]; of a few of timm's; of networks from Caffe."""
 
 
 LOSSES: dict[str, Callable[..., Any]] = {
@@ -158,6 +159,12 @@ def options(config: Any) -> dict[str, Any]:
     if config.model.upsample is not None:
         found["upsample"] = choose(UPSAMPLERS, config.model.upsample, "config.model.upsample")
     return found
+
+
+def convention(config: Any) -> Any:
+    """config.model.convention: where bilinear interpolation sees the corners of the maps."""
+    names = {name: name for name in ("half-pixel", "corner-aligned")}
+    return choose(names, config.model.convention, "config.model.convention")
 
 
 def options_without_upsampler(config: Any) -> dict[str, Any]:

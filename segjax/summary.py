@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jax.extend.core import jaxprs_in_params
+from jax.interpreters.partial_eval import dce_jaxpr
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -348,7 +349,9 @@ def deepest_stride(function: Any, variables: Any, shape: Sequence[int], more: in
     found = []
     for height in (shape[0], shape[0] + more):
         image = jax.ShapeDtypeStruct((1, height, *shape[1:]), jnp.float32)
-        found.append(sides(trace(function, variables, image).jaxpr, len(image.shape)))
+        jaxpr = trace(function, variables, image).jaxpr
+        used, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+        found.append(sides(used, len(image.shape)))
     return f"{max(more / (b - a) for a, b in zip(*found, strict=True) if b > a):g}"
 
 

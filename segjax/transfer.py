@@ -53,7 +53,7 @@ def initialised_from(
         for part in parts:
             family = recognise(variables, tensors, part)
             keymap = FAMILIES[family]
-            seen = keymap.input or input_of_run(path)
+            seen = keymap.input or input_of(path)
             if input is not None and seen not in (None, input):
                 raise InputError(
                     f"{path}, read as {family}, has learned from images as --config.input={seen} "
@@ -89,20 +89,28 @@ def without_gradient(task: Task, part: str) -> Task:
 
 def split(source: str) -> tuple[str, list[str]]:
     """'PATH:part,part' -> (PATH, [part, part]); [''] is all of the model."""
+    if "://" in source and not source.startswith("https://"):
+        raise InputError(f"{source} cannot be fetched: give an https:// address, or a file.")
     # the colon of a host is its port's
     [(path, parts)] = re.findall(r"^((?:https://[^/]*)?[^:]*):?(.*)", source)
     return path, parts.split(",")
 
 
-def input_of_run(source: str) -> str | None:
-    """The config.input of the run whose workdir it is, if it is one and has one."""
-    path = Path(source)
-    return workdir.read_config(path)["values"].get("input") if path.is_dir() else None
+def input_of(source: str) -> str | None:
+    """The config.input that a run had, or that its file or a converted one remembers, if any."""
+    path = located(source)
+    about = workdir.read_config(path)["values"] if path.is_dir() else read.metadata(path)
+    return about.get("input")
+
+
+def located(source: str) -> Path:
+    """Where the file or folder is, once it is downloaded."""
+    return download.fetch(source) if source.startswith("https://") else Path(source)
 
 
 def load(source: str) -> Mapping[str, np.ndarray]:
     """The arrays of a checkpoint file, or of the best checkpoint of a run, by name."""
-    path = download.fetch(source) if source.startswith("https://") else Path(source)
+    path = located(source)
     if not path.exists():
         raise InputError(f"{path} does not exist: give a checkpoint file or the workdir of a run.")
     if path.is_dir():

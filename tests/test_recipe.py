@@ -186,6 +186,7 @@ class Seen:
     [
         # red 1, green 0.5, blue 0; the constants are those published with the weights
         ("imagenet", [(1 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, -0.406 / 0.225]),
+        ("unit", [1, 0.5, 0]),
         ("inception", [1, 0, -1]),
         ("caffe", [0 - 104.00699, 127.5 - 116.66877, 255 - 122.67892]),
         ("segnet", [0, 127.5, 255]),

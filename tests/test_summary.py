@@ -15,9 +15,11 @@ from rich.console import Console
 from segjax import cli, summary
 from segjax.backbones import table as backbones_table
 from segjax.backbones.table import BACKBONES
+from segjax.backbones.vgg import vgg16
 from segjax.dependence.walk import trace
 from segjax.errors import InputError
 from segjax.models import table
+from segjax.models.hed import HED
 from segjax.models.unet import UNet
 from segjax.ops.conv_transpose import conv_transpose
 from segjax.receptive_field import Field
@@ -211,6 +213,7 @@ class Pyramid(nn.Module):
         (UNet(2, width=1), (572, 572, 1), "16"),  # 28 rows at the bottom of 572, unpadded
         (UNet(2, width=1, padding="same", depth=5), (96, 64, 1), "32"),
         (Stack(((2, 1), (1, 1), (3, 1))), (72, 72, 1), "6"),
+        (HED(1, vgg16((1, 1, 1, 1, 1))), (64, 64, 3), "16"),  # its VGG pools once more, for nothing
     ],
 )
 def test_deepest_stride(model, shape, stride):

@@ -140,5 +140,15 @@ def test_a_run_knows_what_it_was_shown(tmp_path):
     (tmp_path / "config.json").write_text(
         '{"config_file": "x", "values": {"input": "caffe"}, "card": {}}'
     )
-    assert transfer.input_of_run(str(tmp_path)) == "caffe"
-    assert transfer.input_of_run(str(tmp_path / "config.json")) is None
+    assert transfer.input_of(str(tmp_path)) == "caffe"
+    assert transfer.input_of(str(tmp_path / "config.json")) is None
+    save_file({"a": np.ones(1)}, tmp_path / "converted", {"input": "caffe"})
+    assert transfer.input_of(str(tmp_path / "converted")) == "caffe"
+    save_file({"a": np.ones(1)}, tmp_path / "other")
+    assert transfer.input_of(str(tmp_path / "other")) is None
+
+
+def test_a_part_that_is_not_there_is_named(file):
+    path, _ = file
+    with pytest.raises(InputError, match="The model has no part .dwon0"):
+        start(unet_task(), f"{path}:dwon0")

@@ -81,7 +81,8 @@ def convert(path: Path, tensors: Any) -> int:
         raise InputError(f"{path}, read as {family}: {error}") from error
     from safetensors.numpy import save_file
 
-    save_file(flatten(filled), output)
+    seen = FAMILIES[family].input  # so that it is not forgotten on the way
+    save_file(flatten(filled), output, {"format": "segjax"} | ({"input": seen} if seen else {}))
     print(f"{path} is of the family {family}; all {len(flatten(filled))} arrays are in {output}.")
     return 0
 

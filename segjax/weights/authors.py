@@ -163,6 +163,7 @@ UNET_MILESIAL = KeyMap(
     ),
     transposed=r"\bup\d/kernel$",
     unused="num_batches_tracked$",
+    input="unit",
 )
 """github.com/milesial/Pytorch-UNet: `unet.UNet` with padding='same' and norm, or bilinear."""
 
@@ -179,6 +180,7 @@ DEEPLAB_V2 = KeyMap(
         ("^aspp/", "base/aspp/"),
     ),
     unused="num_batches_tracked$",
+    input="caffe",
 )
 """The PyTorch port of DeepLab v2 on ResNet-101, with its multi-scale inputs."""
 
@@ -208,6 +210,7 @@ MIMO_UNET = KeyMap(
         (r"^AFFs_(\d)_conv_(\d)$", r"AFFs/\1/conv/\2/main/0"),
     ),
     transposed="feat_extract_[34]/",
+    input="unit",
 )
 """The authors' PyTorch code of MIMO-UNet and MIMO-UNet+."""
 

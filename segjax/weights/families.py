@@ -49,6 +49,9 @@ def recognise(
     Raises InputError if it has none under any.
     """
     paths = [path for path in flatten(variables) if within(path, under)]
+    if not paths:
+        parts = sorted({path.split("/")[1] for path in flatten(variables)})
+        raise InputError(f"The model has no part {under!r}; its parts are {', '.join(parts)}.")
 
     def found(family: str) -> tuple[int, int]:
         keymap = FAMILIES[family]

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import ml_dtypes  # a part of jax: numpy's bfloat16
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from segjax.errors import InputError
@@ -86,6 +86,16 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     if not arrays:
         raise InputError(f"The checkpoint {path} holds no named arrays: save a state dict.")
     return arrays
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What a .safetensors file says of itself; other files say nothing."""
+    with open(path, "rb") as file:
+        start = file.read(16)
+    if reader_of(start) is not read_safetensors:
+        return {}
+    with safe_open(path, "numpy") as file:
+        return file.metadata() or {}
 
 
 def reader_of(start: bytes) -> Callable[[Path], Any] | None:

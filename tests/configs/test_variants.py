@@ -118,3 +118,23 @@ def test_a_stride_that_the_variant_cannot_have_is_refused(name, values, choices)
     match = f"output_stride of variant {config.model.variant} is 32; the choices are {choices}.$"
     with pytest.raises(InputError, match=match):
         module.model(config, CARD)
+
+
+def test_conventions_of_the_released_checkpoints():
+    """As tests of the models build them, whose logits equal the authors'."""
+    module, config = cli.load_config(str(ROOT / "configs/deeplab_v2.py"), {"model.width": 4})
+    assert module.model(config, CARD).convention == "corner-aligned"
+    config.model.convention = "half-pixel"
+    model = module.model(config, CARD)
+    assert model.convention == "half-pixel"
+    assert model.upsample(features=1).convention == "half-pixel"
+    module, config = cli.load_config(str(ROOT / "configs/hrnet.py"), {"model.head": "ocr"})
+    for convention in ("half-pixel", "corner-aligned"):
+        config.model.convention = convention
+        model = module.model(config, CARD)
+        for upsample in (model.upsample, model.backbone.upsample):
+            assert upsample(features=1).convention == convention
+        assert model.resize.keywords == {"convention": convention}
+    config.model.convention = "legacy"
+    with pytest.raises(InputError, match="config.model.convention is 'legacy'; the choices are"):
+        module.model(config, CARD)
