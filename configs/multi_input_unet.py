@@ -6,9 +6,9 @@
 
 config.model.reading is m_net (Fu et al. 2018), attention_m_net (Abraham and Khan 2019) or mimo_unet
 (Cho et al. 2021), which see the image at several scales and are trained at each; or multi_modal,
-which has an encoder for the first channel and one for the others: on CamVid for red, and for green and
-blue. For depth beside colour build `MultiModalUNet(..., modalities=(1, 3))` on images of your own with
-four channels; the data sets here have one or three.
+which has an encoder for the first channel and one for the others: on CamVid for red, and for green
+and blue. For depth beside colour build `MultiModalUNet(..., modalities=(1, 3))` on images of your
+own with four channels; the data sets here have one or three.
 
 All are trained by softmax cross-entropy, on every output of theirs. The papers of the first two
 train on overlapping labels, by the binary cross-entropy and by the focal Tversky loss.

@@ -148,6 +148,11 @@ def test_a_run_knows_what_it_was_shown(tmp_path):
     assert transfer.input_of(str(tmp_path / "other")) is None
 
 
+def test_other_addresses_are_refused():
+    with pytest.raises(InputError, match="http://host/x.pth cannot be fetched: give an https://"):
+        transfer.split("http://host/x.pth")
+
+
 def test_a_part_that_is_not_there_is_named(file):
     path, _ = file
     with pytest.raises(InputError, match="The model has no part .dwon0"):
