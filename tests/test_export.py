@@ -34,21 +34,13 @@ def one_of_each() -> list[str]:
     return list(rows.values())
 
 
-# Compiled in every run, since they have operations of their own: switches, scans, volumes,
-# platforms; the others with -m slow.
-COMPILED = {"unet", "deconvnet", "fcn_alexnet", "lraspp", "pspnet50", "hourglass", "unet3d"}
-
-
-def there_and_back(name: str) -> tuple:
-    """(program, logits(variables, image), variables, image) of an architecture, exported and read.
-
-    Weights are positive, so that ReLUs let all through.
-    """
+@pytest.mark.parametrize("name", one_of_each())
+def test_every_architecture_survives_the_round_trip(name):
     tiny = TINY[name]
     model = tiny.make()
     image = np.random.default_rng(0).normal(size=(2, *tiny.input)).astype(np.float32)
     shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
-    generator = np.random.default_rng(1)
+    generator = np.random.default_rng(1)  # positive weights, so that ReLUs let all through
     variables = jax.tree.map(lambda x: np.float32(generator.uniform(0.02, 0.2, x.shape)), shapes)
 
     def logits(variables, image):
@@ -57,23 +49,9 @@ def there_and_back(name: str) -> tuple:
     program = jax_export.deserialize(
         bytearray(export.export_stablehlo(logits, variables, tiny.input))
     )
-    return program, logits, variables, image
-
-
-@pytest.mark.parametrize("name", one_of_each())
-def test_every_architecture_survives_the_round_trip(name):
-    program, *_ = there_and_back(name)
     assert program.platforms == ("cpu", "cuda", "tpu")
     assert str(program.in_avals[0].shape[0]) == "b"
     assert str(program.out_avals[0].shape[0]) == "b"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(x, marks=[pytest.mark.slow] * (x not in COMPILED)) for x in one_of_each()],
-)
-def test_an_architecture_computes_the_same_after_the_round_trip(name):
-    program, logits, variables, image = there_and_back(name)
     want = jax.jit(logits, compiler_options=FAST)(variables, image)
     got = jax.jit(program.call, compiler_options=FAST)(image)
     np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
@@ -88,10 +66,6 @@ result = {f"{name}{n}": x for n in (1, 3) for name, x in program.call(np.load(im
 assert "segjax" not in sys.modules and "flax" not in sys.modules
 np.savez(out, **result)
 """
-
-
-def test_all_that_is_to_be_compiled_is():
-    assert set(one_of_each()) >= COMPILED
 
 
 def test_the_program_runs_in_a_fresh_process_as_the_run_predicts(trained, tmp_path):
