@@ -22,7 +22,7 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from segjax import recipe
-from segjax.backbones.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
+from segjax.backbones.resnet import RESNETS
 from segjax.core import Experiment, Task
 from segjax.errors import choose
 from segjax.models.deeplab_v3 import (
@@ -33,13 +33,6 @@ from segjax.models.deeplab_v3 import (
 )
 from segjax.nn.aspp import ASPP
 
-RESNETS = {
-    "resnet18": resnet18,
-    "resnet34": resnet34,
-    "resnet50": resnet50,
-    "resnet101": resnet101,
-    "resnet152": resnet152,
-}
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # by output stride
 
 
@@ -53,15 +46,8 @@ def resnet(config: Any, stem: tuple[int, ...]) -> Any:
     return functools.partial(make, width=config.model.width, stem=stem)
 
 
-def output_stride(config: Any, *strides: int) -> int:
-    """The stride that the config asks for, by default the first of those the variant can have."""
-    stride = config.model.output_stride
-    what = f"config.model.output_stride of variant {config.model.variant}"
-    return strides[0] if stride is None else choose({n: n for n in strides}, stride, what)
-
-
 def paper(config: Any, num_classes: int) -> DeepLabV3:
-    width, stride = config.model.width, output_stride(config, 16, 8)
+    width, stride = config.model.width, recipe.output_stride(config, 16, 8)
     backbone = resnet(config, (width,))(
         output_stride=stride,
         first_unit="new",
@@ -75,17 +61,17 @@ def paper(config: Any, num_classes: int) -> DeepLabV3:
 def torchvision(config: Any, num_classes: int) -> DeepLabV3:
     width, options = config.model.width, recipe.options(config)
     if config.model.backbone == "mobilenet_v3_large":
-        output_stride(config, 16)
+        recipe.output_stride(config, 16)
         net = deeplab_v3_mobilenet_v3(num_classes, **options)
         net = net.clone(backbone=net.backbone.clone(width_mult=width / 64))
     else:
-        output_stride(config, 8)
+        recipe.output_stride(config, 8)
         net = deeplab_v3_torchvision(resnet(config, (width,)), num_classes, **options)
     return net.clone(backbone=recipe.prepared(net.backbone, config))
 
 
 def smp(config: Any, num_classes: int) -> DeepLabV3:
-    width, stride = config.model.width, output_stride(config, 8, 16)
+    width, stride = config.model.width, recipe.output_stride(config, 8, 16)
     backbone = resnet(config, (width,))(
         output_stride=stride, first_unit="new", **recipe.backbone_options(config)
     )
@@ -94,7 +80,7 @@ def smp(config: Any, num_classes: int) -> DeepLabV3:
 
 
 def mmseg(config: Any, num_classes: int) -> DeepLabV3:
-    output_stride(config, 8)
+    recipe.output_stride(config, 8)
     width = config.model.width
     make = resnet(config, (width // 2, width // 2, width))
     net = deeplab_v3_mmseg(make, num_classes, **recipe.options(config))

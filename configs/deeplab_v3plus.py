@@ -19,19 +19,12 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from segjax import recipe
-from segjax.backbones.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
+from segjax.backbones.resnet import RESNETS
 from segjax.core import Experiment, Task
 from segjax.errors import choose
 from segjax.models.deeplab_v3plus import DeepLabV3Plus, deeplab_v3plus_mmseg, deeplab_v3plus_smp
 from segjax.nn.aspp import ASPP
 
-RESNETS = {
-    "resnet18": resnet18,
-    "resnet34": resnet34,
-    "resnet50": resnet50,
-    "resnet101": resnet101,
-    "resnet152": resnet152,
-}
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # by output stride
 
 
@@ -45,15 +38,8 @@ def resnet(config: Any, stem: tuple[int, ...]) -> Any:
     return functools.partial(make, width=config.model.width, stem=stem)
 
 
-def output_stride(config: Any, *strides: int) -> Any:
-    """The stride that the config asks for, by default the first of those the variant can have."""
-    stride = config.model.output_stride
-    what = f"config.model.output_stride of variant {config.model.variant}"
-    return strides[0] if stride is None else choose({n: n for n in strides}, stride, what)
-
-
 def paper(config: Any, num_classes: int) -> DeepLabV3Plus:
-    width, stride = config.model.width, output_stride(config, 16, 8)
+    width, stride = config.model.width, recipe.output_stride(config, 16, 8)
     backbone = resnet(config, (width,))(
         output_stride=stride,
         first_unit="new",
@@ -76,7 +62,7 @@ def smp(config: Any, num_classes: int) -> DeepLabV3Plus:
     net = deeplab_v3plus_smp(
         resnet(config, (width,)),
         num_classes,
-        output_stride=output_stride(config, 16, 8),
+        output_stride=recipe.output_stride(config, 16, 8),
         features=4 * width,
         low_features=3 * width // 4,
         **recipe.options(config),
@@ -85,7 +71,7 @@ def smp(config: Any, num_classes: int) -> DeepLabV3Plus:
 
 
 def mmseg(config: Any, num_classes: int) -> DeepLabV3Plus:
-    output_stride(config, 8)
+    recipe.output_stride(config, 8)
     width = config.model.width
     net = deeplab_v3plus_mmseg(
         resnet(config, (width // 2, width // 2, width)),

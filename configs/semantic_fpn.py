@@ -19,18 +19,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from segjax import recipe
-from segjax.backbones.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
+from segjax.backbones.resnet import RESNETS
 from segjax.core import Experiment, Task
 from segjax.errors import choose
 from segjax.models.fpn import PYRAMIDS, SemanticFPN, smp_fpn
-
-RESNETS = {
-    "resnet18": resnet18,
-    "resnet34": resnet34,
-    "resnet50": resnet50,
-    "resnet101": resnet101,
-    "resnet152": resnet152,
-}
 
 
 def get_config() -> ConfigDict:

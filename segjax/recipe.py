@@ -167,6 +167,13 @@ def convention(config: Any) -> Any:
     return choose(names, config.model.convention, "config.model.convention")
 
 
+def output_stride(config: Any, *strides: int) -> int:
+    """config.model.output_stride, by default the first of those config.model.variant can have."""
+    stride = config.model.output_stride
+    what = f"config.model.output_stride of variant {config.model.variant}"
+    return strides[0] if stride is None else choose({n: n for n in strides}, stride, what)
+
+
 def options_without_upsampler(config: Any) -> dict[str, Any]:
     """`options` of a network at one resolution; raises `InputError` if an upsampler is named."""
     if config.model.upsample is not None:

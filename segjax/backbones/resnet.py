@@ -197,3 +197,13 @@ def _shortcut(block, x, norm):
         return x
     conv = _conv(features, 1, "downsample_conv", stride=block.stride, dtype=block.dtype)
     return norm("downsample_bn", conv(x))
+
+
+RESNETS = {
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "resnet152": resnet152,
+}
+"""By name, as configs choose one."""
