@@ -167,7 +167,7 @@ def convention(config: Any) -> Any:
     return choose(names, config.model.convention, "config.model.convention")
 
 
-def output_stride(config: Any, *strides: int) -> int:
+def output_stride(config: Any, *strides: int) -> Any:
     """config.model.output_stride, by default the first of those config.model.variant can have."""
     stride = config.model.output_stride
     what = f"config.model.output_stride of variant {config.model.variant}"
