@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from segjax.errors import InputError
 from segjax.nn.initializers import he_normal
 from segjax.ops import convolution
 from segjax.ops.activation import relu
@@ -28,10 +29,12 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe and Szegedy 2015) with the field's usual constants.
+    """Batch normalisation (Ioffe and Szegedy 2015, algorithms 1 and 2) of [..., C].
 
     Statistics are float32 and over the global batch, however many devices share it. `momentum`
-    0.9 is what torch calls 0.1.
+    0.9 is what torch calls 0.1. As in the paper and in torch, the running variance is of the
+    unbiased estimate, n / (n - 1) times the batch's own. Raises InputError when traced for
+    training on a single value a channel, whose variance is 0.
     """
 
     momentum: float = 0.9
@@ -40,14 +43,38 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        norm = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            dtype=self.dtype,
-        )
-        nn.share_scope(self, norm)
-        return norm(x)
+        channels = x.shape[-1]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+        running_var = self.variable("batch_stats", "var", jnp.ones, channels)
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        mean, var = running_mean.value, running_var.value
+        if train:
+            n = x.size // channels
+            if n < 2:
+                raise InputError(
+                    f"The BatchNorm {'/'.join(self.path)} sees one value a channel, {x.shape}, and "
+                    "cannot learn its variance: train on two images a batch or more, or on larger "
+                    "ones, or use another norm."
+                )
+            mean, var = moments(x)
+            if not self.is_initializing():
+                new = 1 - self.momentum
+                running_mean.value = self.momentum * running_mean.value + new * mean
+                running_var.value = self.momentum * running_var.value + new * var * (n / (n - 1))
+        y = (x - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
+        return y if self.dtype is None else y.astype(self.dtype)
+
+
+def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and biased variance [C] of the channels of [..., C], in float32 or wider.
+
+    As E[x^2] - E[x]^2, at least 0: one pass over the array instead of two.
+    """
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    axes = tuple(range(x.ndim - 1))
+    mean = jnp.mean(x, axes)
+    return mean, jnp.maximum(jnp.mean(jax.lax.square(x), axes) - jax.lax.square(mean), 0)
 
 
 class FrozenBatchNorm(nn.Module):
