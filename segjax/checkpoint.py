@@ -16,15 +16,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
+from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
-from segjax.core import TrainState
+from segjax import parallel
+from segjax.core import TrainState, Variables
 from segjax.errors import InputError
 
 DISK_FULL = ("No space left", "Disk quota exceeded", "File too large")
+LACKING = (
+    "RESOURCE_EXHAUSTED",
+    "Cannot allocate memory",
+    "Permission denied",
+    "Too many open files",
+)
 
 
 class DamagedCheckpointError(Exception):
@@ -87,15 +94,13 @@ class Checkpoints:
         """The step with the best figure, or None if none was evaluated."""
         return self.manager.best_step()
 
-    def save(self, state: TrainState, figures: dict[str, float] | None = None) -> None:
+    def save(self, state: TrainState) -> None:
         """Save in the background; a step that is saved already is left as it is."""
         step = int(state.step)
         if step in self.damaged:
             self._move_aside(step)
         if step in self.manager.all_steps():
             return
-        if figures is not None:
-            self.score(figures)
         size = sum(x.nbytes for x in jax.tree.leaves(state.replace(rng=())))
         if shutil.disk_usage(self.directory).free < size:  # said before a file is cut off
             raise self._disk_full(f"The checkpoint of step {step}, {size / 2**20:,.1f} MiB,")
@@ -103,7 +108,25 @@ class Checkpoints:
             state=ocp.args.StandardSave(state), checksums=ocp.args.JsonSave(checksums(state))
         )
         with self._storage_errors(step):
-            self.manager.save(step, args=items, metrics=figures, force=True)
+            self.manager.save(step, args=items, force=True)
+
+    def record(self, step: int, figures: dict[str, float]) -> None:
+        """Add the figures of a saved step, where the best one is looked for.
+
+        Beside it and renamed, as orbax does, so that they are there whole or not at all.
+        """
+        self.score(figures)
+        with self._storage_errors(step):
+            self.manager.wait_until_finished()
+            target = self.directory / str(step) / "metrics"
+            if jax.process_index() == 0 and not target.exists():
+                beside = self.directory / f"metrics.{step}.tmp"
+                beside.mkdir(exist_ok=True)
+                (beside / "metrics").write_text(json.dumps(figures))
+                beside.rename(target)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"recorded {step}")
+        self.manager.reload()
 
     def restore(self, like: Any, *, best_first: bool = False) -> TrainState:
         """The newest whole state, or the best one, shaped and placed as `like`.
@@ -122,13 +145,13 @@ class Checkpoints:
 
         return self._first_whole(read, best_first)
 
-    def restore_variables(self, step: int | None = None) -> dict[str, Any]:
-        """What evaluation uses of one step, or of the best whole one, as numpy arrays.
+    def restore_variables(self, step: int | None = None) -> tuple[int, Variables]:
+        """(step, what evaluation uses) of one step, or of the best whole one, on this host.
 
-        It needs no optimiser to restore into.
+        It needs no optimiser to restore into, and not the devices that the run was trained on.
         """
         if step is None:
-            state = self._first_whole(lambda n: self._read(n, ocp.args.StandardRestore()), True)
+            state = self._first_whole(self._read_on_host, best_first=True)
         elif step not in (steps := sorted(self.manager.all_steps())):
             there = ", ".join(map(str, steps)) or "no step: train first"
             raise InputError(
@@ -136,11 +159,10 @@ class Checkpoints:
             )
         else:
             try:
-                state = self._read(step, ocp.args.StandardRestore())
+                state = self._read_on_host(step)
             except DamagedCheckpointError as error:
                 raise InputError(str(error)) from error
-        params = optax.tree.get(state["opt_state"], "averaged_params", state["params"])
-        return {"params": params, **state["model_state"]}
+        return int(state["step"]), TrainState(**state).eval_variables
 
     def _first_whole(self, read: Callable[[int], Any], best_first: bool) -> Any:
         """read(step) of the newest step, or the best, that is not damaged."""
@@ -167,6 +189,15 @@ class Checkpoints:
             if checksums(restored["state"]) != restored["checksums"]:
                 raise ValueError("its contents do not match their checksums")
             return restored["state"]
+
+    def _read_on_host(self, step: int) -> dict[str, Any]:
+        """The state of one step as nested dicts, each array on this process's first device."""
+        place = SingleDeviceSharding(parallel.host_device() or jax.local_devices()[0])
+        path = self.directory / str(step)
+        with damage(path):
+            saved = self.manager.item_metadata(step)["state"].tree
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), saved)
+        return self._read(step, ocp.args.StandardRestore(like))
 
     def preempted(self, step: int) -> bool:
         """Whether any process was told to stop; all processes must ask at every step."""
@@ -208,12 +239,17 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def damage(path: Path) -> Iterator[None]:
-    """Turn what reading a checkpoint raises, but `InputError`, into `DamagedCheckpointError`."""
+    """Turn what reading a checkpoint raises into `DamagedCheckpointError`, where it is the files'.
+
+    What this machine lacks (memory, a permission, open files) is no damage.
+    """
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError, PermissionError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:  # orbax and tensorstore raise bare exceptions for broken files
+        if any(lack in str(each) for each in chain_of(error) for lack in LACKING):
+            raise
         reason = str(error).split("\n")[0][:200]
         raise DamagedCheckpointError(f"The checkpoint {path} is damaged ({reason}).") from error
 

@@ -13,6 +13,8 @@ import numpy as np
 import optax
 from flax import struct
 
+from segjax.errors import InputError
+
 Tree = Any  # a pytree of arrays
 Example = dict[str, Any]  # numpy arrays of one example, static shapes
 Batch = dict[str, Any]  # examples stacked on axis 0; 'valid' [B] bool marks the real ones
@@ -37,13 +39,24 @@ class TrainState(struct.PyTreeNode):
         model_state = {name: tree for name, tree in variables.items() if name != "params"}
         params = variables["params"]
         step = jax.numpy.zeros((), jax.numpy.int32)
-        return cls(step, params, model_state, tx.init(params), rng)
+        opt_state = tx.init(params)
+        averages = optax.tree.get_all_with_path(opt_state, "averaged_params")
+        if len(averages) > 1:
+            raise InputError(
+                f"The optimiser keeps {len(averages)} averages of the weights, and evaluation uses "
+                "one: leave one optim.ema, around all of the optimiser."
+            )
+        if averages:  # an optimiser is told of the parameters alone
+            copies = jax.tree.map(jax.numpy.array, model_state)
+            opt_state = optax.tree.set(opt_state, averaged_model_state=copies)
+        return cls(step, params, model_state, opt_state, rng)
 
     @property
     def eval_variables(self) -> Variables:
-        """What evaluation uses: the averaged weights where `optim.ema` keeps them."""
+        """What evaluation uses: the averages of `optim.ema` where it keeps them."""
         params = optax.tree.get(self.opt_state, "averaged_params", self.params)
-        return {"params": params, **self.model_state}
+        averaged = optax.tree.get(self.opt_state, "averaged_model_state", self.model_state)
+        return {"params": params, **averaged}
 
 
 class Task(NamedTuple):

@@ -121,13 +121,9 @@ def load(path: Path, step: int | None = None) -> Trained:
     with config.unlocked():
         config.update(saved["values"])
     checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"]["best"])
-    if step is None:
-        step = checkpoints.best_step() or checkpoints.latest_step()
-    variables = checkpoints.restore_variables(step)
+    step, variables = checkpoints.restore_variables(step)
     task = module.task(config, saved["card"])
-    return Trained(
-        module, saved["config_file"], config, saved["card"], task, variables, int(step or 0)
-    )
+    return Trained(module, saved["config_file"], config, saved["card"], task, variables, step)
 
 
 def serving(task: Any) -> Callable[[Any, jax.Array], dict[str, jax.Array]]:

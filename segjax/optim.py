@@ -15,6 +15,7 @@ Paths are the names of a parameter joined by '/', such as 'down0/conv1/kernel'; 
 expressions searched in them.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -56,9 +57,9 @@ def with_warmup(schedule: optax.Schedule, steps: int) -> optax.Schedule:
     return lambda count: schedule(count) * jnp.minimum((count + 1) / max(steps, 1), 1.0)
 
 
-def _rate(rate):
-    if not rate >= 0:  # nor NaN
-        raise InputError(f"The learning_rate must be at least 0, not {rate}.")
+def _rate(rate: Any, name: str = "learning_rate") -> Any:
+    if not 0 <= rate < math.inf:  # nor NaN
+        raise InputError(f"The {name} must be at least 0 and finite, not {rate}.")
     return rate
 
 
@@ -120,6 +121,8 @@ def decay_weights(rate: float, exclude: Sequence[str] = NO_DECAY) -> optax.Gradi
     After `optax.scale_by_adam` it is the decoupled decay of AdamW; before momentum it is L2.
     """
 
+    _rate(rate, "weight_decay")
+
     def mask(params: Any) -> Any:
         keep_out = [re.compile(pattern) for pattern in exclude]
         return jax.tree.map(lambda name: not any(p.search(name) for p in keep_out), paths(params))
@@ -160,27 +163,48 @@ def adamw(
 
 
 class EmaState(NamedTuple):
-    averaged_params: Any  # `TrainState.eval_variables` looks for this name
+    averaged_params: Any  # `TrainState.eval_variables` looks for these two names
+    averaged_model_state: Any  # `TrainState.create` fills it in
+    averaged_updates: jax.Array  # how many, int32 []
 
 
-def ema(decay: float) -> optax.GradientTransformation:
+def ema(decay: float) -> optax.GradientTransformationExtraArgs:
     """Keep an exponential moving average of the weights for evaluation; put it last in the chain.
 
-    average <- decay * average + (1 - decay) * weights after the update, starting at the initial
-    weights (Polyak and Juditsky 1992). Inside `optax.MultiSteps` it moves once per accumulated
-    update, not once per batch. It belongs outside of `freeze`, whose inner transformation does not
-    see the frozen weights: `optax.chain(optim.freeze(tx, ...), optim.ema(0.999))`.
+    average <- d * average + (1 - d) * weights after the update, where d rises with the number t of
+    updates to `decay`: min(decay, (1 + t) / (10 + t)), so that the initial weights are forgotten in
+    short runs too (Polyak and Juditsky 1992; d as in TensorFlow's ExponentialMovingAverage). The
+    statistics of norms, `update(..., model_state=...)`, are averaged likewise: those of the newest
+    weights do not belong to the averaged ones. Inside `optax.MultiSteps` it moves once per
+    accumulated update, not once per batch. It belongs outside of `freeze`, whose inner
+    transformation does not see the frozen weights:
+    `optax.chain(optim.freeze(tx, ...), optim.ema(0.999))`. Raises InputError unless 0 <= decay < 1.
     """
+    if not 0 <= decay < 1:
+        raise InputError(f"The decay of optim.ema must be from 0 to below 1, not {decay}.")
 
     def init(params: Any) -> EmaState:
-        return EmaState(jax.tree.map(jnp.array, params))
+        return EmaState(jax.tree.map(jnp.array, params), {}, jnp.zeros((), jnp.int32))
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, EmaState]:
+    def update(
+        updates: Any, state: Any, params: Any = None, *, model_state: Any = None, **_: Any
+    ) -> tuple[Any, EmaState]:
         if params is None:
             raise ValueError("optim.ema averages the weights: pass them to update().")
         chex.assert_trees_all_equal_structs(state.averaged_params, params)
-        new = optax.apply_updates(params, updates)
-        average = optax.incremental_update(new, state.averaged_params, 1 - decay)
-        return updates, EmaState(average)
+        t = state.averaged_updates
+        step = 1 - jnp.minimum(decay, (1 + t) / (10 + t))
 
-    return optax.GradientTransformation(init, update)
+        def averaged(new: jax.Array, old: jax.Array) -> jax.Array:
+            if not jnp.issubdtype(new.dtype, jnp.inexact):
+                return new  # a count
+            return (step * new + (1 - step) * old).astype(old.dtype)
+
+        weights = jax.tree.map(averaged, optax.apply_updates(params, updates), state[0])
+        if model_state is not None:
+            model_state = jax.tree.map(averaged, model_state, state.averaged_model_state)
+        else:
+            model_state = state.averaged_model_state
+        return updates, EmaState(weights, model_state, t + 1)
+
+    return optax.GradientTransformationExtraArgs(init, update)

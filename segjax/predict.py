@@ -124,7 +124,9 @@ def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[
     with config.unlocked():
         config.update(saved["values"])
     checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"]["best"])
-    variables = jax.device_put(checkpoints.restore_variables(step))
+    step, variables = checkpoints.restore_variables(step)
+    print(f"Step {step} of {path}.")
+    variables = jax.device_put(variables, jax.devices()[0])
     task = module.task(config, saved["card"])
 
     @jax.jit

@@ -13,16 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
+from jax.tree_util import DictKey
 
 from segjax import parallel
 from segjax.core import Batch, Experiment, Scalars, Task, TrainState, Variables
 from segjax.errors import InputError
 
 AHEAD = 2  # steps dispatched before the scalars of the oldest are awaited
+MOST_SKIPPED = 20  # updates in a row, before a run that may skip them ends all the same
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss or its gradient became NaN or infinite."""
+    """The loss, its gradient or the updated weights became NaN or infinite."""
 
 
 class Checkpoints(Protocol):
@@ -30,7 +32,8 @@ class Checkpoints(Protocol):
 
     def latest_step(self) -> int | None: ...
     def restore(self, like: TrainState, *, best_first: bool = False) -> TrainState: ...
-    def save(self, state: TrainState, figures: dict[str, float] | None) -> None: ...
+    def save(self, state: TrainState) -> None: ...
+    def record(self, step: int, figures: dict[str, float]) -> None: ...
     def preempted(self, step: int) -> bool: ...
 
 
@@ -71,7 +74,8 @@ def abstract_state(experiment: Experiment, batch: Batch, mesh: Mesh) -> TrainSta
 def train_step(
     experiment: Experiment, skip_nonfinite: bool, state: TrainState, batch: Batch, turn: jax.Array
 ) -> tuple[TrainState, Scalars]:
-    """One update. It applies only in its turn and only if the loss and gradient are finite.
+    """One update. It applies only in its turn and only if all that it comes from and leads to is
+    finite: loss, gradient, new weights and statistics.
 
     A step that fails leaves the state as it was; unless it may be skipped, the counter stays too,
     so that every later step already under way finds it is not its turn and changes nothing.
@@ -80,10 +84,14 @@ def train_step(
     grad = jax.value_and_grad(experiment.task.loss, has_aux=True)
     (loss, (model_state, scalars)), grads = grad(state.params, state.model_state, batch, key)
     grad_norm = optax.tree.norm(grads)
-    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    updates, opt_state = experiment.tx.update(grads, state.opt_state, state.params)
+    tx = optax.with_extra_args_support(experiment.tx)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params, model_state=model_state)
     params = optax.apply_updates(state.params, updates)
+    weight_norm = optax.tree.norm(
+        [x for x in jax.tree.leaves((params, model_state)) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    )
 
+    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & jnp.isfinite(weight_norm)
     apply = finite & (state.step == turn)
     step = state.step + (state.step == turn if skip_nonfinite else apply)
     params, model_state, opt_state = jax.tree.map(
@@ -91,11 +99,29 @@ def train_step(
         (params, model_state, opt_state),
         (state.params, state.model_state, state.opt_state),
     )
-    rate = optax.tree.get(opt_state, "learning_rate", None)
-    scalars = {**scalars, "loss": loss, "grad_norm": grad_norm}
-    scalars |= {} if rate is None else {"learning_rate": rate}
+    scalars = {**scalars, "loss": loss, "grad_norm": grad_norm, "weight_norm": weight_norm}
+    scalars |= learning_rates(opt_state)
     state = state.replace(step=step, params=params, model_state=model_state, opt_state=opt_state)
     return state, scalars
+
+
+def learning_rates(opt_state: Any) -> Scalars:
+    """The rates that an optimiser keeps: 'learning_rate', or one for each of its parts."""
+    found = [
+        (path, rate)
+        for path, rate in optax.tree.get_all_with_path(opt_state, "learning_rate")
+        if isinstance(rate, jax.Array)  # not the state of a schedule of that name
+    ]
+    if len(found) == 1:
+        return {"learning_rate": found[0][1]}
+    keys = [
+        [str(k.key) for k in path if isinstance(k, DictKey) and k.key != "learning_rate"]
+        for path, _ in found
+    ]
+    labels = ["/".join(key) for key in keys]  # such as the names of optax.partition
+    if len({*labels}) < len(labels) or "" in labels:
+        labels = [str(i) for i in range(len(labels))]
+    return {f"learning_rate/{label}": x for label, (_, x) in zip(labels, found, strict=True)}
 
 
 def jit_train_step(experiment: Experiment, mesh: Mesh, skip_nonfinite: bool = False) -> Callable:
@@ -151,11 +177,12 @@ def fit(
 ) -> Outcome:
     """Train to `steps` updates from the newest checkpoint, or from the seed if there is none.
 
-    Every `eval_every` steps, and at the end, all splits are evaluated and the state is saved; every
-    `save_every` steps it is saved alone. SIGTERM and SIGINT, and a preemption notice to any
-    process, end the run after the current step with a checkpoint. A NaN or infinite loss or
-    gradient raises `NonFiniteLossError` with the state before it saved, or with `nonfinite='skip'`
-    is reported and leaves the weights as they are.
+    Every `eval_every` steps, and at the end, the state is saved and all splits are evaluated; every
+    `save_every` steps it is saved alone. SIGTERM, SIGINT and SIGHUP, and a preemption notice to any
+    process, end the run after the current step with a checkpoint, and so does an error of the data.
+    A loss, gradient or new weight that is NaN or infinite raises `NonFiniteLossError` with the
+    state before it saved; with `nonfinite='skip'` it is reported and leaves the weights as they
+    are, unless that happens `MOST_SKIPPED` times in a row.
     """
     if nonfinite not in ("stop", "skip"):
         raise InputError(f"train.nonfinite is 'stop' or 'skip', not {nonfinite!r}.")
@@ -179,30 +206,43 @@ def fit(
     figures: dict[str, dict[str, float]] = {}
     pending: collections.deque[tuple[int, Scalars, float]] = collections.deque()
     batch_size = len(jax.tree.leaves(batch)[0]) * jax.process_count()
+    skipped = 0
 
     def settle(keep: int) -> None:
         """Await and report the scalars of all but the newest `keep` steps."""
+        nonlocal skipped
         while len(pending) > keep:
             step, scalars, waited = pending.popleft()
             host = {name: float(x) for name, x in jax.device_get(scalars).items()}
-            if np.isfinite([host["loss"], host["grad_norm"]]).all():
+            if np.isfinite([host["loss"], host["grad_norm"], host["weight_norm"]]).all():
                 report.step(step, host, batch_size, waited)
+                skipped = 0
                 continue
+            skipped += 1
             values = ", ".join(f"{name}={x:g}" for name, x in host.items())
-            if nonfinite == "stop":
-                checkpoints.save(state, None)
+            if nonfinite == "stop" or skipped == MOST_SKIPPED:
+                checkpoints.save(state)
+                way_out = ", or continue with --config.train.nonfinite=skip --accept_changes"
                 raise NonFiniteLossError(
-                    f"The loss or its gradient is not finite at step {step} ({values}); the state "
-                    "before that step is saved. Lower the learning rate, clip the gradient, or "
-                    "continue with --config.train.nonfinite=skip --accept_changes."
+                    "The loss, its gradient or the weights it leads to are not finite at step "
+                    f"{step} ({values}); the state before that step is saved. Lower the learning "
+                    f"rate or clip the gradient{way_out if nonfinite == 'stop' else ''}."
                 )
             report.say(f"Skipped the update of step {step}: {values}.")
+
+    def following() -> Batch:
+        try:
+            return next(batches)
+        except Exception:  # whatever the data raise, the steps so far are kept
+            settle(keep=0)
+            checkpoints.save(state)
+            raise
 
     with catch_signals() as caught:
         for step in range(start + 1, steps + 1):
             began = time.perf_counter()
             if step > start + 1:
-                batch = next(batches)
+                batch = following()
             placed = parallel.shard_batch(batch, mesh)
             waited = time.perf_counter() - began
             state, scalars = step_fn(state, placed, np.int32(step - 1))
@@ -211,17 +251,21 @@ def fit(
             stop = bool(caught) or checkpoints.preempted(step)
             if step % eval_every == 0 or step == steps:
                 settle(keep=0)
+                checkpoints.save(state)  # first, lest an error of the evaluation cost it
                 figures = evaluate_all(experiment, eval_step, state, mesh, report)
-                checkpoints.save(state, next(iter(figures.values()), None))
+                for values in [*figures.values()][:1]:
+                    checkpoints.record(step, values)
             elif stop or (save_every and step % save_every == 0):
                 settle(keep=0)
-                checkpoints.save(state, None)
+                checkpoints.save(state)
             if stop and step < steps:
                 batches.close()
                 return Outcome(state, figures, caught[0] if caught else signal.SIGTERM)
     batches.close()
     if not figures:  # the run had already reached its last step
         figures = evaluate_all(experiment, eval_step, state, mesh, report)
+        for values in [*figures.values()][:1]:  # which it may not have been able to record
+            checkpoints.record(int(state.step), values)
     return Outcome(state, figures)
 
 
@@ -250,7 +294,7 @@ def evaluate_all(
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second SIGINT interrupts at once.
+    """Collect SIGINT, SIGTERM and SIGHUP, and not die of them; a second SIGINT interrupts at once.
 
     With several processes all must stop at one step, so SIGTERM is left to JAX's preemption notice.
     """
@@ -262,7 +306,7 @@ def catch_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM) if jax.process_count() == 1 else ()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if jax.process_count() == 1 else ()
     try:
         previous = {number: signal.signal(number, handler) for number in numbers}
     except ValueError:  # not the main thread, as in some notebooks: no handler can be set there

@@ -49,7 +49,7 @@ def initialised_from(
         variables = task.init(key, batch)
         if any(isinstance(x, Tracer) for x in jax.tree.leaves(variables)):
             return variables  # only the shapes are asked for
-        tensors = load(path)
+        tensors = load(path, say)
         for part in parts:
             family = recognise(variables, tensors, part)
             keymap = FAMILIES[family]
@@ -108,14 +108,16 @@ def located(source: str) -> Path:
     return download.fetch(source) if source.startswith("https://") else Path(source)
 
 
-def load(source: str) -> Mapping[str, np.ndarray]:
+def load(source: str, say: Callable[[str], None] = print) -> Mapping[str, np.ndarray]:
     """The arrays of a checkpoint file, or of the best checkpoint of a run, by name."""
     path = located(source)
     if not path.exists():
         raise InputError(f"{path} does not exist: give a checkpoint file or the workdir of a run.")
     if path.is_dir():
         best = workdir.read_config(path)["values"]["best"]
-        variables = checkpoint.Checkpoints(path / "checkpoints", best).restore_variables()
+        step, variables = checkpoint.Checkpoints(path / "checkpoints", best).restore_variables()
+        if jax.process_index() == 0:
+            say(f"The best whole checkpoint of {path} is of step {step}.")
         tensors = flatten(variables)
     else:
         tensors = read.read(path)

@@ -39,7 +39,9 @@ def assert_same(a: TrainState, b: TrainState):
 def saved(folder, figures) -> Checkpoints:
     checkpoints = Checkpoints(folder, "miou")
     for step, value in figures.items():
-        checkpoints.save(state_at(step), None if value is None else {"miou": value})
+        checkpoints.save(state_at(step))
+        if value is not None:
+            checkpoints.record(step, {"miou": value})
     checkpoints.close()
     return Checkpoints(folder, "miou")
 
@@ -72,14 +74,15 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
 def test_lower_may_be_better(tmp_path):
     checkpoints = Checkpoints(tmp_path, "-error")
     for step, error in ((1, 0.5), (2, 0.1), (3, 0.9), (4, 0.8)):
-        checkpoints.save(state_at(step), {"error": error})
+        checkpoints.save(state_at(step))
+        checkpoints.record(step, {"error": error})
     assert checkpoints.best_step() == 2
     checkpoints.close()
 
 
 def test_a_figure_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(InputError, match="config.best is 'miou', but the evaluation has only dice"):
-        Checkpoints(tmp_path, "miou").save(state_at(1), {"dice": 0.5})
+        Checkpoints(tmp_path, "miou").record(1, {"dice": 0.5})
 
 
 @pytest.mark.parametrize("how", ["flipped bit", "cut off", "missing"])
@@ -92,7 +95,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path, how):
     assert len(said) == 1
     assert f"{tmp_path}/c/2 is damaged" in said[0]
     # The step is reached again: the damaged files make place, and nothing is deleted.
-    checkpoints.save(state_at(2), {"miou": 0.6})
+    checkpoints.save(state_at(2))
     checkpoints.close()
     assert (tmp_path / "damaged" / "2" / "state").is_dir()
     assert_same(Checkpoints(tmp_path / "c").restore(like()), state_at(2))
@@ -138,7 +141,8 @@ def test_variables_for_prediction_are_the_averaged_ones(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(state)
     checkpoints.close()
-    variables = Checkpoints(tmp_path).restore_variables(4)
+    step, variables = Checkpoints(tmp_path).restore_variables(4)
+    assert step == 4
     jax.tree.map(np.testing.assert_array_equal, variables, state.eval_variables)
 
 

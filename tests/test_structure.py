@@ -22,7 +22,7 @@ ROOMS = {
     "core": {"errors"},
     "optim": {"errors"},
     "parallel": {"errors"},
-    "checkpoint": {"core", "errors"},
+    "checkpoint": {"core", "parallel", "errors"},
     "train": {"core", "parallel", "errors"},
     "tasks": {"core", "losses", "metrics", "ops", "visualize", "errors"},
     "cli": {"errors"},

@@ -84,7 +84,7 @@ def test_a_run(tmp_path_factory):
     batch = {"image": jnp.zeros((1, 32, 32, 1)), "label": jnp.zeros((1, 32, 32), jnp.int32)}
     task = transfer.initialised_from(task, str(workdir), 2, lambda _: None)
     found = leaves(task.init(jax.random.key(3), batch))
-    best = Checkpoints(workdir / "checkpoints", config.best).restore_variables()
+    _, best = Checkpoints(workdir / "checkpoints", config.best).restore_variables()
     for name, x in leaves(best).items():
         np.testing.assert_array_equal(found[name], x)
 
