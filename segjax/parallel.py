@@ -49,9 +49,15 @@ def host_device() -> Any:
 
 
 def data_mesh(num_devices: int | None = None) -> Mesh:
-    """One axis, 'data', over all devices of all processes, or over the first `num_devices`."""
+    """One axis, 'data', over all devices of all processes, or over the first `num_devices`.
+
+    The devices of a process are neighbours, so that the rows of a batch that it holds are one piece
+    and the global batch is the same however many processes share it.
+    """
     devices = jax.devices()[:num_devices]
-    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+    mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+    ordered = sorted(mesh.devices.flat, key=lambda device: device.process_index)
+    return Mesh(np.array(ordered), mesh.axis_names, axis_types=mesh.axis_types)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -210,7 +210,7 @@ def test_an_error_of_the_data_or_of_the_evaluation_costs_no_step(tmp_path):
     with pytest.raises(InputError, match="The image x"):
         fit(tmp_path / "val", 50, exp._replace(evals={"val": too_large}), eval_every=9)
     assert Checkpoints(tmp_path / "val").latest_step() == 9
-    resumed, _ = fit(tmp_path / "val", 9)  # evaluates again and says which step is the best
+    fit(tmp_path / "val", 9)  # evaluates again and says which step is the best
     assert Checkpoints(tmp_path / "val", "-error").best_step() == 9
 
 
