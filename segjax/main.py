@@ -42,7 +42,12 @@ def main() -> int:
     parallel.initialize(given.coordinator, given.num_processes, given.process_id)
     source = cli.config_source()
     path = Path(given.workdir or Path("runs") / Path(source.partition(":")[0]).stem)
-    return run(source, cli.CONFIG.value, path, given.evaluate, given.accept_changes)
+    try:
+        return run(source, cli.CONFIG.value, path, given.evaluate, given.accept_changes)
+    except Exception as error:
+        if jax.process_count() > 1:
+            parallel.end_alone(error)
+        raise
 
 
 def run(

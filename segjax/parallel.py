@@ -5,13 +5,26 @@ one CPU and on a pod: gradients are of the global mean, BatchNorm sees the globa
 what `jax.pmap` did, on the API that JAX now builds `pmap` from.
 """
 
+import os
+import re
+import sys
+import time
+import traceback
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from segjax import peers
 from segjax.errors import InputError
+
+SILENCE = 40  # seconds without a sign of life after which a process is taken for gone
+PEER_LOST = (
+    *("Gloo", "Connection reset by peer", "Connection closed by peer", "Socket closed"),
+    *("heartbeat", "coordination service", "CoordinationService", "remote process"),
+)
+"""What XLA's collectives and coordination service say where another process has ended."""
 
 
 def initialize(
@@ -30,14 +43,61 @@ def initialize(
                 "--coordinator, --num_processes and --process_id go together: "
                 f"got {coordinator!r}, {num_processes!r} and {process_id!r}."
             )
-        jax.distributed.initialize(coordinator, num_processes, process_id)
-        return
-    try:
-        jax.distributed.initialize()
-    except ValueError as error:
-        if "coordinator_address" not in str(error):
-            raise
-        # No cluster was detected: this process is the whole run.
+        check_processes(str(coordinator), int(num_processes or 0), int(process_id or 0))
+        try:
+            jax.distributed.initialize(
+                coordinator, num_processes, process_id, heartbeat_timeout_seconds=SILENCE
+            )
+        except jax.errors.JaxRuntimeError as error:
+            raise InputError(
+                f"The {num_processes} processes did not all meet at the coordinator {coordinator} "
+                f"({str(error).splitlines()[0]})."
+            ) from error
+    else:
+        try:
+            jax.distributed.initialize(heartbeat_timeout_seconds=SILENCE)
+        except ValueError as error:
+            if "coordinator_address" not in str(error):
+                raise
+            return  # No cluster was detected: this process is the whole run.
+    if jax.process_count() > 1:
+        peers.watch(jax.process_index(), jax.process_count())
+
+
+def check_processes(coordinator: str, num_processes: int, process_id: int) -> None:
+    """Raise `InputError` for flags that no run can have."""
+    if not re.fullmatch(r"[^\s/]+:[1-9][0-9]{0,4}", coordinator):
+        raise InputError(f"--coordinator is host:port, such as host0:1234, not {coordinator!r}.")
+    if not 0 <= process_id < num_processes:
+        raise InputError(
+            f"--process_id must be from 0 to below --num_processes={num_processes}, not "
+            f"{process_id}."
+        )
+
+
+def peer_lost(error: BaseException | None) -> bool:
+    """Whether an error says that another process of the run could not be reached."""
+    while error is not None:
+        if any(sign in str(error) for sign in PEER_LOST):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def end_alone(error: Exception) -> None:
+    """End this process of several at once: by itself Python would wait for the others.
+
+    Where another one is gone, JAX's service ends this one as soon as it knows which.
+    """
+    if peer_lost(error):
+        time.sleep(2 * SILENCE)
+    if isinstance(error, InputError):
+        print(f"segjax: process {jax.process_index()}: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2 if isinstance(error, InputError) else 1)
 
 
 def host_device() -> Any:

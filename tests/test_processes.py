@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segjax import peers
+
 SCRIPT = Path(__file__).parent / "run_linear.py"
 PATH = os.pathsep.join([str(SCRIPT.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
@@ -83,11 +85,61 @@ def test_two_processes_train_checkpoint_once_and_restore(tmp_path, straight):
     assert alone["w"] == pytest.approx(second[0]["w"], abs=1e-6)
 
 
+def two_programs(*flags: str) -> list[subprocess.Popen]:
+    several = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
+    return [program("main", *flags, *several, f"--process_id={i}", devices=1) for i in range(2)]
+
+
+def test_the_loss_of_a_process_is_one_sentence_in_the_other(tmp_path):
+    flags = ["--config=tests/miniature.py", f"--workdir={tmp_path / 'run'}"]
+    flags += [f"--config.data_dir={tmp_path / 'data'}", "--config.train.steps=1000000"]
+    zero, one = two_programs(*flags, "--config.train.eval_every=1000000")
+    log, deadline = tmp_path / "run" / "metrics.jsonl", time.time() + 100
+    while not (log.exists() and "loss" in log.read_text()) and time.time() < deadline:
+        time.sleep(0.1)
+    zero.send_signal(signal.SIGKILL)
+    _, err = one.communicate(timeout=100)
+    zero.communicate()
+    assert one.returncode != 0
+    said = [line for line in err.splitlines() if not line.startswith("Preparing cells")]
+    assert len(said) == 1, err
+    assert said[0].startswith("segjax: process 1 of 2 ends because process 0 no longer answers: ")
+
+
+def test_what_the_service_logs_is_held_back_only_where_it_ends_the_run():
+    # as jaxlib 0.10.2 printed it when process 1 of 3 was killed
+    log = """\
+E1130 21:39:53.206603   26223 coordination_service.cc:1549] [5649750482175603573] Use error polling
+The following tasks are unhealthy (stopped sending heartbeats):
+1
+2
+The tasks have crashed.
+"""
+    fatal = "F1130 21:35:02.509033   22674 client.h:80] Terminating process because the JAX"
+    fatal += " distributed service detected fatal errors.\n*** Check failure stack trace: ***\n"
+    assert peers.said_instead(log, 0, 3) == log
+    said = peers.said_instead(log + fatal, 0, 3)
+    assert said.startswith("segjax: process 0 of 3 ends because process 1 and 2 no longer answers")
+    assert said.count("\n") == 1
+
+
+def test_a_mistake_ends_one_of_several_processes_at_once(tmp_path):
+    flags = ["--config=tests/miniature.py", f"--workdir={tmp_path}", "--config.batch_size=3"]
+    began = time.time()
+    runs = two_programs(*flags, f"--config.data_dir={tmp_path / 'data'}")
+    for i, run in enumerate(runs):
+        _, err = run.communicate(timeout=100)
+        assert run.returncode == 2
+        assert err.startswith(f"segjax: process {i}: A batch of 3 examples does not divide over 2")
+        assert err.count("\n") == 1
+    assert time.time() - began < 60  # not as long as processes wait for each other
+
+
 def test_processes_devices_and_what_resumes_where_change_nothing(tmp_path):
     data = tmp_path / "data"
 
-    def train(name: str, steps: int, processes: int, devices: int) -> dict[int, float]:
-        """The losses by step, with augmentation, of so many processes of so many devices."""
+    def train(name: str, steps: int, devices: int, processes: int = 1) -> dict[int, float]:
+        """The losses by step, with augmentation, of one process of so many devices, or of two."""
         flags = [
             "--config=tests/augmented.py",
             f"--workdir={tmp_path / name}",
@@ -96,16 +148,8 @@ def test_processes_devices_and_what_resumes_where_change_nothing(tmp_path):
             "--config.log_every=1",
             "--accept_changes",
         ]
-        several = [f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={processes}"]
-        runs = [
-            program(
-                "main",
-                *flags,
-                *([*several, f"--process_id={i}"] if processes > 1 else []),
-                devices=devices,
-            )
-            for i in range(processes)
-        ]
+        both = processes == 2
+        runs = two_programs(*flags) if both else [program("main", *flags, devices=devices)]
         for run in runs:
             out, err = run.communicate(timeout=200)
             assert run.returncode == 0, out + err
@@ -113,12 +157,12 @@ def test_processes_devices_and_what_resumes_where_change_nothing(tmp_path):
         entries = [json.loads(line) for line in lines]
         return {e["step"]: e["loss"] for e in entries if e["split"] == "train"}
 
-    alone = train("alone", 4, processes=1, devices=1)
+    alone = train("alone", 4, devices=1)
     assert sorted(alone) == [1, 2, 3, 4]
-    assert train("devices", 4, processes=1, devices=8) == pytest.approx(alone, rel=1e-5)
-    first = train("moved", 2, processes=2, devices=2)
+    assert train("devices", 4, devices=8) == pytest.approx(alone, rel=1e-5)
+    first = train("moved", 2, devices=1, processes=2)
     assert first == pytest.approx({step: alone[step] for step in (1, 2)}, rel=1e-5)
-    moved = train("moved", 4, processes=1, devices=8)
+    moved = train("moved", 4, devices=8)
     assert moved == pytest.approx(alone, rel=1e-5)
 
     picture = tmp_path / "a.png"
