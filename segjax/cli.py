@@ -10,11 +10,13 @@ import inspect
 import json
 import os
 import re
+import signal
 import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -268,12 +270,25 @@ def plain_values(config: ConfigDict) -> dict[str, Any]:
 def set_up_process() -> None:
     """The settings that suit a program and that importing a library must not make."""
     quiet_orbax()
+    start_resource_tracker()
     import jax
 
     if CACHE.value:
         folder = os.path.expanduser(CACHE.value)
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def start_resource_tracker() -> None:
+    """Start what frees the shared memory of worker processes so that it outlives its terminal.
+
+    It ends with the last of them. That it has freed what a killed one left behind is no news.
+    """
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), quiet]))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def quiet_orbax() -> None:

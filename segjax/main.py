@@ -8,6 +8,7 @@ The same command again resumes where the run stopped. The workdir holds the conf
 TensorBoard files, panel.png and the checkpoints.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,14 +80,12 @@ def run(
     )
     checkpoints = checkpoint.Checkpoints(path / "checkpoints", config.best, say=report.say)
     try:
-        with report:
+        with report, contextlib.closing(checkpoints):  # whatever happens, what is saved is written
             if evaluate:
                 outcome = train.evaluate_best(experiment, mesh, checkpoints, report)
             else:
                 outcome = train.fit(experiment, mesh, checkpoints, report, **settings)
-            checkpoints.close()
     except train.NonFiniteLossError as error:
-        checkpoints.close()
         print(f"segjax: {error}", file=sys.stderr)
         return 3
     if outcome.signal is not None:

@@ -1,10 +1,13 @@
 """Records to batches, by grain: shuffled, shared between hosts, prefetched, exactly repeatable."""
 
+import contextlib
 import functools
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from multiprocessing import resource_tracker
 from typing import Any
 
 import grain
@@ -13,6 +16,8 @@ import numpy as np
 
 from segjax.data.source import Source
 from segjax.errors import InputError
+
+BATCHES_AHEAD = 8  # read by threads while the device works
 
 Preprocess = Callable[[Any, np.random.Generator, bool], dict[str, Any]]
 
@@ -36,9 +41,20 @@ def train_batches(
     load = _Load(preprocess, train=True)
     epochs = (1 << 62) // len(records)  # without end, yet short enough for len()
     dataset = grain.MapDataset.source(records).seed(seed).shuffle().repeat(epochs).random_map(load)
-    batches = iter(_ahead(_share(dataset, batch_size)[start:], num_workers))
+    with _interrupts_blocked():
+        batches = iter(_ahead(_share(dataset, batch_size)[start:], num_workers))
+        batches.get_state()  # makes the processes that the next line starts
+        batches.start_prefetch()
     try:
         yield from batches
+    except RuntimeError as error:
+        if "terminated unexpectedly" not in str(error):
+            raise
+        raise InputError(
+            f"A worker process that reads data has ended ({str(error).split('. ')[0]}; -9 means "
+            "killed, often for lack of memory). The same command resumes; fewer num_workers need "
+            "less memory."
+        ) from error
     finally:
         batches.close()  # its threads or processes, and the memory they share
 
@@ -65,8 +81,10 @@ def streams(
 ) -> tuple[Callable[[int], Generator[Any, None, None]], Mapping[str, Callable[[], Iterator[Any]]]]:
     """The `train` and `evals` of a `core.Experiment`: of 'train', and of every other split."""
 
+    records = sources["train"].records
+    _check_fits(records, preprocess, batch_size)
+
     def train(start: int) -> Generator[Any, None, None]:
-        records = sources["train"].records
         return train_batches(
             records, preprocess, batch_size, seed=seed, start=start, num_workers=num_workers
         )
@@ -79,6 +97,39 @@ def streams(
     return train, evals
 
 
+def _check_fits(records: Sequence[Any], preprocess: Preprocess, batch_size: int) -> None:
+    """Raise `InputError` for batches that neither the data nor this machine's memory can fill."""
+    if batch_size > len(records):
+        raise InputError(
+            f"batch_size is {batch_size}, and there are {len(records)} training examples: it can "
+            "be as many at most."
+        )
+    example = preprocess(records[0], np.random.default_rng(0), True)
+    share = batch_size // jax.process_count()
+    need = share * sum(np.asarray(x).nbytes for x in jax.tree.leaves(example)) * (BATCHES_AHEAD + 2)
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > have:
+        raise InputError(
+            f"Batches of {share} examples on this machine, {BATCHES_AHEAD} read ahead, need "
+            f"{need / 2**30:,.0f} GiB of memory, and it has {have / 2**30:,.0f}: choose a smaller "
+            "batch_size."
+        )
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Threads and processes that start in here never see Ctrl-C, nor that the terminal is gone.
+
+    Both are sent to all processes of a terminal, and the first one ends the others.
+    """
+    resource_tracker.ensure_running()  # which unblocks them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _share(dataset: grain.MapDataset, batch_size: int) -> grain.MapDataset:
     """Batches of this host's part of each global batch: rows in one piece, as the mesh has them."""
     hosts = jax.process_count()
@@ -86,10 +137,15 @@ def _share(dataset: grain.MapDataset, batch_size: int) -> grain.MapDataset:
 
 
 def _ahead(dataset: grain.MapDataset, num_workers: int) -> Any:
-    if num_workers < 0:
-        raise InputError(f"num_workers must be 0 (threads) or more, not {num_workers}.")
+    most = 2 * len(os.sched_getaffinity(0))
+    if not 0 <= num_workers <= most:
+        raise InputError(
+            f"num_workers must be from 0 (threads) to {most}, twice the processors this machine "
+            f"has for it, not {num_workers}."
+        )
     if num_workers == 0:
-        return dataset.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8))
+        options = grain.ReadOptions(num_threads=4, prefetch_buffer_size=BATCHES_AHEAD)
+        return dataset.to_iter_dataset(options)
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=4)
     return dataset.to_iter_dataset(
         grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 from unittest import mock
 
 import jax
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 
 from segjax.data import loader
+from segjax.data.source import Source
+from segjax.errors import InputError
 
 
 class Numbers:
@@ -103,7 +106,8 @@ def test_hosts_get_equally_many_evaluation_batches():
     assert sorted(seen) == [0, 1, 2, 3, 4]
 
 
-def test_worker_processes_give_the_same_batches_and_die_with_their_parent(tmp_path):
+@pytest.fixture
+def script(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(
         textwrap.dedent("""
@@ -117,22 +121,54 @@ def test_worker_processes_give_the_same_batches_and_die_with_their_parent(tmp_pa
             batches = loader.train_batches(
                 Numbers(11), preprocess, 4, seed=5, start=2, num_workers=2)
             print([b["x"].tolist() for b in itertools.islice(batches, 4)], flush=True)
-            print([p.pid for p in multiprocessing.active_children()], flush=True)
+            workers = [p.pid for p in multiprocessing.active_children()]
+            print(workers, flush=True)
+            if sys.argv[2:] == ["kill"]:
+                os.kill(workers[0], 9)
+                for _ in batches:
+                    pass
             time.sleep(100)
         """)
     )
-    command = [sys.executable, str(script), os.path.dirname(__file__)]
+    return [sys.executable, str(script), os.path.dirname(__file__)]
+
+
+def test_worker_processes_give_the_same_batches_and_die_with_their_parent(script):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
+    with subprocess.Popen(script, **pipes) as process:
         assert process.stdout is not None
         assert eval(process.stdout.readline()) == [b["x"].tolist() for b in take(4, start=2)]
         workers = eval(process.stdout.readline())
         assert len(workers) == 2
+        for pid in workers:  # Ctrl-C and the end of the terminal reach the first process alone
+            status = Path(f"/proc/{pid}/status").read_text()
+            blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+            assert all(blocked >> (n - 1) & 1 for n in (signal.SIGINT, signal.SIGHUP))
         process.send_signal(signal.SIGKILL)
     deadline = time.time() + 20
     while any(is_running(pid) for pid in workers) and time.time() < deadline:
         time.sleep(0.1)
     assert not any(is_running(pid) for pid in workers)
+
+
+def test_a_killed_worker_is_said(script):
+    run = subprocess.run([*script, "kill"], capture_output=True, text=True, timeout=100)
+    last = run.stderr.splitlines()
+    assert any("InputError: A worker process that reads data has ended" in line for line in last)
+
+
+def test_more_than_the_machine_or_the_data_have_is_refused():
+    with pytest.raises(InputError, match="num_workers must be from 0 .* not 100000"):
+        next(loader.train_batches(Numbers(4), preprocess, 2, seed=0, num_workers=100_000))
+    sources = {"train": Source(Numbers(4), ("a", "b"))}
+    with pytest.raises(InputError, match="batch_size is 100000000, and there are 4 training"):
+        loader.streams(sources, preprocess, 100_000_000, seed=0)
+
+    def huge(record, generator, train):
+        return {"x": np.broadcast_to(np.zeros(()), (1 << 20, 1 << 20))}  # 8 TiB that are not there
+
+    with pytest.raises(InputError, match=r"need 163,840 GiB of memory, and it has \d+: choose"):
+        loader.streams(sources, huge, 2, seed=0)
 
 
 def is_running(pid: int) -> bool:
