@@ -24,6 +24,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from segjax import stdio
 from segjax.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent  # of the checkout: configs/ lies beside the package
@@ -49,13 +50,19 @@ def run(
     main: Callable[..., int | None],
     define_flags: Callable[[], None] | None = None,
     words: int = 0,
+    only_prints: bool = False,
 ) -> None:
     """Parse the flags and run `main`; an `InputError` becomes its sentence and exit status 2.
+
+    Where nobody reads the output any more, as behind `| head`, a program that `only_prints` ends,
+    and any other goes on with its work.
 
     `define_flags` defines the program's own: only now, so that Python may import all programs.
     `main` gets the arguments that are no flags, of which there may be `words`.
     """
     keep_freed_memory()
+    if not only_prints:
+        stdio.outlast_output()
     if define_flags is not None:
         define_flags()
     for name in {CONFIG.name, CACHE.name} & {*flags.FLAGS}:  # --help tells of them as well
@@ -88,6 +95,9 @@ def sentences():
         yield
     except InputError as error:
         sentence = str(error)
+    except BrokenPipeError:  # Python would say so once more when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

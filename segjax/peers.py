@@ -18,6 +18,8 @@ SILENT = re.compile(r"stopped sending heartbeats\):\n((?:\d+\n)+)")
 
 def watch(process: int, count: int) -> None:
     """From now on, let this process of `count` end with a sentence when another one is gone."""
+    from segjax import stdio  # not as a program, which knows nothing but this file
+
     direct = os.dup(2)
     command = [sys.executable, "-I", "-S", __file__, str(process), str(count)]
     reader = subprocess.Popen(  # in a session of its own, lest Ctrl-C end it first
@@ -27,7 +29,7 @@ def watch(process: int, count: int) -> None:
     sys.stderr.flush()
     os.dup2(reader.stdin.fileno(), 2)
     reader.stdin.close()
-    sys.stderr = os.fdopen(direct, "w", buffering=1, errors="backslashreplace")
+    sys.stderr = stdio.outlasting(direct, sys.stderr)
 
 
 def said_instead(held: str, process: int, count: int) -> str:

@@ -375,4 +375,4 @@ def deepest_of(backbone: Any, variables: Any, image: Any) -> Any:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags)
+    cli.run(main, define_flags, only_prints=True)

@@ -85,6 +85,37 @@ def test_two_processes_train_checkpoint_once_and_restore(tmp_path, straight):
     assert alone["w"] == pytest.approx(second[0]["w"], abs=1e-6)
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_closed_output_ends_no_run(tmp_path, interrupted):
+    flags = ["--config=tests/miniature.py", f"--workdir={tmp_path / 'run'}", "--config.log_every=1"]
+    flags += [f"--config.data_dir={tmp_path / 'data'}", "--config.train.eval_every=100000"]
+    steps = 100_000 if interrupted else 30
+    run = program("main", *flags, f"--config.train.steps={steps}", devices=1)
+    assert run.stdout is not None
+    assert run.stderr is not None
+    while not run.stdout.readline().startswith("step 2/"):
+        assert run.poll() is None, run.stderr.read()
+    run.stdout.close()  # as `| head` does, and `| tee` at Ctrl-C
+    if interrupted:
+        time.sleep(0.2)
+        run.send_signal(signal.SIGINT)
+    assert run.wait(timeout=100) == (130 if interrupted else 0)
+    assert "Traceback" not in run.stderr.read()
+    run.stderr.close()
+    [last] = steps_in(tmp_path / "run" / "checkpoints")
+    assert (last > 2) if interrupted else (last == steps)
+
+
+def test_what_only_prints_ends_with_its_reader():
+    run = program("summary", "--config=configs/unet.py", devices=1)
+    assert run.stdout is not None
+    run.stdout.close()
+    assert run.wait(timeout=100) == 1
+    assert run.stderr is not None
+    assert run.stderr.read() == ""
+    run.stderr.close()
+
+
 def two_programs(*flags: str) -> list[subprocess.Popen]:
     several = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
     return [program("main", *flags, *several, f"--process_id={i}", devices=1) for i in range(2)]
@@ -130,8 +161,10 @@ def test_a_mistake_ends_one_of_several_processes_at_once(tmp_path):
     for i, run in enumerate(runs):
         _, err = run.communicate(timeout=100)
         assert run.returncode == 2
-        assert err.startswith(f"segjax: process {i}: A batch of 3 examples does not divide over 2")
-        assert err.count("\n") == 1
+        said = [line for line in err.splitlines() if line.startswith("segjax: ")]
+        assert len(said) == 1, err
+        assert said[0].startswith(f"segjax: process {i}: A batch of 3 examples does not divide")
+        assert "Traceback" not in err
     assert time.time() - began < 60  # not as long as processes wait for each other
 
 

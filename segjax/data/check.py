@@ -198,4 +198,4 @@ def main() -> int:
 if __name__ == "__main__":
     from segjax import cli
 
-    cli.run(main)
+    cli.run(main, only_prints=True)

@@ -88,4 +88,4 @@ def convert(path: Path, tensors: Any) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, words=2)
+    cli.run(main, define_flags, words=2, only_prints=True)
