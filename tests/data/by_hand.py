@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 
 def packed(ids: np.ndarray, bits: int) -> list[bytes]:
@@ -67,3 +68,14 @@ def tiff_page(array: np.ndarray, bits: int | None = None, **tags: int) -> tuple[
     extra = {int(name[1:]): value for name, value in tags.items()}
     colour = {258: (depth,) * 3, 262: 2, 277: 3} if bands else {258: depth}
     return {256: width, 257: height} | colour | extra, strip
+
+
+def mask_set(root: Path, **masks: object) -> Path:
+    """A folder for `folder.source`: train/masks/NAME.png of these ids, and an image for each."""
+    for kind in ("images", "masks"):
+        (root / "train" / kind).mkdir(parents=True, exist_ok=True)
+    for i, (name, ids) in enumerate(masks.items()):
+        mask = np.atleast_2d(np.asarray(ids, np.uint8))
+        Image.fromarray(mask).save(root / "train" / "masks" / f"{name}.png")
+        Image.fromarray(mask * 0 + i).save(root / "train" / "images" / f"{name}.png")
+    return root
