@@ -28,6 +28,7 @@ from segjax.data import files, images
 from segjax.data import source as src
 from segjax.errors import InputError, printable
 
+_SIDE, _AREA = 10**6, 2**30  # of an example: what libpng writes, and what OpenCV decodes again
 _CLUTTER = {"thumbs.db", "desktop.ini"}
 
 
@@ -316,6 +317,8 @@ def _mismatch(pictures: list[np.ndarray], masks: list[np.ndarray]) -> str | None
             (h, w), (mh, mw) = image.shape[:2], mask.shape
             page = f"page {i + 1} " if len(masks) > 1 else ""
             return f"{page}is {mw}x{mh} pixels, its image is {w}x{h}"
+        if max(mask.shape) > _SIDE or mask.size > _AREA:
+            return f"more than {_SIDE} pixels a side or {_AREA} in all; cut it and its image up"
     return None
 
 

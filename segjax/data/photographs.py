@@ -3,8 +3,8 @@
     root/**/*                      split by a stable hash of the name
     root/{train,val[,test]}/**/*   split as the folders say
 
-Every image file in the folder and the folders in it is read once, shrunk, and kept by tfds; nothing
-is written into the folder. Grey photographs become RGB.
+Every image file in the folder and the folders in it, linked ones too, is read once, shrunk, and
+kept by tfds; nothing is written into the folder. Grey photographs become RGB.
 """
 
 import dataclasses

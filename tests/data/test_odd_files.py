@@ -206,6 +206,16 @@ def test_orientation_tags_are_counted_once_a_set(tmp_path, capfd):
     assert f"3 files in {root} have an orientation tag" in capfd.readouterr().err
 
 
+def test_more_pixels_than_an_example_may_have(tmp_path):
+    root = mask_set(tmp_path / "set", a=np.zeros((1, 10**6)), b=np.zeros((1, 10**6 + 1)))
+    with pytest.raises(
+        InputError, match=r"train/masks/b\.png: more than 1000000 pixels"
+    ):
+        folder.source("train", str(tmp_path / "tfds"), root=root)
+    source = folder.source("train", str(tmp_path / "tfds"), root=root, skip_bad=True)
+    assert source.records[0]["label"].shape == (1, 10**6)
+
+
 def test_the_limit_of_pixels_is_an_option(tmp_path):
     root = mask_set(tmp_path / "set", a=np.eye(9), b=np.eye(3))
     with pytest.raises(InputError, match=r"images/a\.png: unfolds to .* of max_pixels=26; raise"):
