@@ -97,19 +97,19 @@ def inspect(
     for pair in [p for p, pages in kinds.items() if any(d != dtype for _, d in pages)]:
         bad.append(Bad(pair.image, f"not {dtype} as most images of the set are"))
         del kinds[pair], seen[pair]
-    values = {v for found in seen.values() for v in found}
+    most = len(names or range(255))  # ids, besides 255; a mask with others has no say
+    usable = {p: found for p, found in seen.items() if all(v < most or v == 255 for v in found)}
+    values = {v for found in usable.values() for v in found}
     binary = 255 in values and values <= {0, 255} and len(names or "ab") == 2
     counted, unclear = names is None, ""
     if names is None:
-        unclear = "" if binary else _unclear(root, seen)
+        unclear = "" if binary else _unclear(root, usable)
         names = _default_names(max((v for v in values if v < 255), default=1) + 1)
-    if not binary:
-        for pair, found in seen.items():
-            wrong = sorted(v for v in found if v >= len(names) and v != 255)
-            if wrong:
-                of = f"of {len(names)} classes (0..{len(names) - 1}, 255 = ignore)"
-                bad.append(Bad(pair.mask, f"label {', '.join(map(str, wrong[:5]))} {of}"))
-                del kinds[pair]
+    for pair, found in seen.items():
+        if wrong := sorted(v for v in found if v >= len(names) and v != 255):
+            of = f"of {len(names)} classes (0..{len(names) - 1}, 255 = ignore)"
+            bad.append(Bad(pair.mask, f"label {', '.join(map(str, wrong[:5]))} {of}"))
+            del kinds[pair]
     channels = max((c for pages in kinds.values() for c, _ in pages), default=1)
     return Inspection(
         list(kinds), sorted(bad), channels, dtype, binary, names, alpha, turned, counted, unclear

@@ -88,6 +88,18 @@ def test_a_mask_that_is_left_out_makes_no_class(tmp_path):
     assert opened(root, skip_bad=True).class_names == ("background", "foreground")
 
 
+@pytest.mark.parametrize("classes", ["", "no\nyes"])
+def test_a_mask_that_is_left_out_says_nothing_of_255(tmp_path, classes):
+    root = mask_set(tmp_path / "set", a=[0, 255, 0], b=[0, 0, 255])
+    Image.fromarray(np.uint16([[0, 7, 300]])).save(root / "train" / "masks" / "b.png")
+    if classes:
+        (root / "classes.txt").write_text(classes)
+    with pytest.raises(InputError, match=r"b\.png: label 7, 300 of 2 classes"):
+        opened(root)
+    source = opened(root, skip_bad=True)
+    assert [record["label"].tolist() for record in source.records] == [[[0, 1, 0]]]
+
+
 @pytest.mark.parametrize(
     ("masks", "says"),
     [

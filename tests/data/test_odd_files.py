@@ -208,9 +208,7 @@ def test_orientation_tags_are_counted_once_a_set(tmp_path, capfd):
 
 def test_more_pixels_than_an_example_may_have(tmp_path):
     root = mask_set(tmp_path / "set", a=np.zeros((1, 10**6)), b=np.zeros((1, 10**6 + 1)))
-    with pytest.raises(
-        InputError, match=r"train/masks/b\.png: more than 1000000 pixels"
-    ):
+    with pytest.raises(InputError, match=r"train/masks/b\.png: more than 1000000 pixels"):
         folder.source("train", str(tmp_path / "tfds"), root=root)
     source = folder.source("train", str(tmp_path / "tfds"), root=root, skip_bad=True)
     assert source.records[0]["label"].shape == (1, 10**6)
