@@ -23,14 +23,11 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from segjax import parallel
 from segjax.core import TrainState, Variables
-from segjax.errors import InputError
+from segjax.errors import InputError, chain_of, disk_full
 
-DISK_FULL = ("No space left", "Disk quota exceeded", "File too large")
 LACKING = (
-    "RESOURCE_EXHAUSTED",
-    "Cannot allocate memory",
-    "Permission denied",
-    "Too many open files",
+    *("RESOURCE_EXHAUSTED", "Cannot allocate memory"),
+    *("Permission denied", "Too many open files"),
 )
 
 
@@ -224,8 +221,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            text = "\n".join(str(e) for e in chain_of(error))
-            if not any(reason in text for reason in DISK_FULL):
+            if not disk_full(error):
                 raise
             which = "The last checkpoint" if step is None else f"The checkpoint of step {step}"
             raise self._disk_full(f"{which} (or the one before it)") from error
@@ -271,13 +267,6 @@ def set_aside(checkpoint: Path, say: Callable[[str], None]) -> None:
     free = next(folder / name for name in names if not (folder / name).exists())
     checkpoint.rename(free)
     say(f"The damaged checkpoint {checkpoint} is now {free}.")
-
-
-def chain_of(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what caused it, outermost first."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def checksums(state: TrainState) -> dict[str, int]:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict, config_dict
 
 from segjax import optim, transfer
 from segjax.core import Example, Experiment, Task
-from segjax.data import augment, camvid, loader, photographs
+from segjax.data import augment, camvid, images, loader, photographs
 from segjax.data.source import Source
 from segjax.metrics.image_quality import psnr, ssim
 from segjax.tasks.image_to_image import image_to_image
@@ -22,6 +22,8 @@ def get_config() -> ConfigDict:
     config.root = config_dict.placeholder(str)  # a folder of photographs; else CamVid's
     config.manual_dir = config_dict.placeholder(str)  # where CamVid is
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps the prepared copy
+    config.skip_bad = False  # root: go on without photographs that cannot be read
+    config.max_pixels = images.MAX_PIXELS  # root: the most that one file may hold
     config.side = 144  # of the photographs, the shorter one
     config.crop = (128, 128)
     config.eval_size = (144, 192)  # the middle of larger photographs
@@ -43,7 +45,8 @@ def sources(config: Any) -> dict[str, Source]:
     def source(split: str) -> Source:
         if config.root is None:
             return camvid.source(split, config.data_dir, manual_dir=config.manual_dir)
-        return photographs.source(split, config.data_dir, root=config.root, side=config.side)
+        options = {name: config[name] for name in ("root", "side", "skip_bad", "max_pixels")}
+        return photographs.source(split, config.data_dir, **options)
 
     return {split: source(split) for split in ("train", "val")}
 

@@ -4,11 +4,12 @@
 
 `--images` is a file, a folder or a quoted pattern; every page of a TIFF stack is segmented. Each
 image gets NAME_label.png (class ids, with a palette to look at), NAME_overlay.png and, if asked
-for, NAME_prob.npy (float32 [H, W, classes]). Images of any size are processed tile by tile. A file
-that cannot be read is reported and skipped; the exit status is then 1.
+for, NAME_prob.npy (float32 [H, W, classes]). Images are processed tile by tile; a file may hold
+--max_pixels. A file that cannot be read is reported and skipped; the exit status is then 1.
 """
 
 import glob
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from rich.progress import Progress
 
 from segjax import checkpoint, cli, visualize, workdir
 from segjax.data import images
-from segjax.errors import InputError
+from segjax.errors import InputError, printable
 from segjax.postprocess.overlap_tile import overlap_tile
 
 
@@ -42,6 +43,12 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "margin", 96, "Context around a tile on every side, in pixels.", lower_bound=0
     )
+    flags.DEFINE_integer(
+        "max_pixels",
+        images.MAX_PIXELS,
+        "The most that all pages of a file may hold, of 8-bit colour: reading takes 12 bytes each.",
+        lower_bound=1,
+    )
 
 
 def main() -> int:
@@ -58,6 +65,7 @@ def main() -> int:
         overwrite=given.overwrite,
         tile=given.tile,
         margin=given.margin,
+        max_pixels=given.max_pixels,
     )
 
 
@@ -71,6 +79,7 @@ def run(
     overwrite: bool = False,
     tile: int = 384,
     margin: int = 96,
+    max_pixels: int = images.MAX_PIXELS,
 ) -> int:
     """Segment the images of a path, folder or pattern by the run in a workdir; the exit status."""
     files = find_images(pattern)
@@ -86,16 +95,19 @@ def run(
         bar = progress.add_task("Segmenting", total=len(files))
         for file, name in zip(files, names, strict=True):
             try:
-                pages = images.read_image(file)
+                pages, _, turned = images.load_image(file, max_pixels)
             except InputError as error:
-                pages = []
+                pages, turned = [], False
                 failures += 1
                 console.print(f"Skipped: {error}", markup=False)
+            if turned:
+                note = "its orientation tag is not applied; the results lie as its pixels do."
+                console.print(printable(f"{file}: {note}"), markup=False)
             for page, suffix in zip(pages, page_suffixes(len(pages)), strict=True):
                 prob = segment(predict, page, card["channels"], tile, margin, card.get("scale", 1))
                 write(output, name + suffix, page, prob, colours, probabilities)
             progress.advance(bar)
-    print(f"Segmented {len(files) - failures} of {len(files)} files into {output}.")
+    print(f"Segmented {len(files) - failures} of {len(files)} files into {printable(output)}.")
     if failures:
         print(f"segjax: files that could not be read: {failures}.", file=sys.stderr)
     return 1 if failures else 0
@@ -190,19 +202,24 @@ def write(
 
 
 def find_images(pattern: str) -> list[Path]:
-    """The files of a path, a folder or a pattern, sorted; raises `InputError` if there is none."""
+    """The files of a path, a folder or a pattern, sorted; raises `InputError` if there is none.
+
+    What is neither a file nor a folder, such as a link that leads nowhere, is among them: reading
+    says what it is.
+    """
     path = Path(pattern)
     if path.is_dir():
-        found = [p for p in path.iterdir() if p.suffix.lower() in images.SUFFIXES and p.is_file()]
+        found = [p for p in path.iterdir() if p.suffix.lower() in images.SUFFIXES]
         wanted = f"no image ({', '.join(images.SUFFIXES)}) in the folder {path}"
-    elif path.is_file():
+    elif os.path.lexists(path):
         return [path]
     else:
-        found = [Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()]
+        found = [Path(p) for p in glob.glob(pattern, recursive=True)]
         wanted = f"no file at {pattern}"
+    found = sorted(p for p in found if not p.is_dir())
     if not found:
         raise InputError(f"There is {wanted}: give --images a file, a folder or a quoted pattern.")
-    return sorted(found)
+    return found
 
 
 def output_names(files: list[Path]) -> list[str]:

@@ -78,8 +78,8 @@ def _cells(config: Any, split: str) -> Source:
 def _folder(config: Any, split: str) -> Source:
     if config.root is None:
         raise InputError("Say where your images are: --config.root=FOLDER.")
-    options = {"val_fraction": config.val_fraction, "skip_bad": config.skip_bad}
-    return folder.source(split, config.data_dir, root=config.root, **options)
+    options = {name: config[name] for name in ("root", "val_fraction", "skip_bad", "max_pixels")}
+    return folder.source(split, config.data_dir, **options)
 
 
 DATASETS = {
@@ -123,6 +123,7 @@ def get_config(**model: Any) -> ConfigDict:
     config.root = config_dict.placeholder(str)  # folder: where your images/ and masks/ are
     config.val_fraction = 0.2  # folder: of the images, unless there are train/ and val/ folders
     config.skip_bad = False  # folder: go on without files that cannot be used
+    config.max_pixels = images.MAX_PIXELS  # folder: the most that one file may hold
     config.data_dir = config_dict.placeholder(str)  # where tfds keeps prepared data sets
     config.num_workers = 0  # worker processes; 0: threads
     config.scale = config_dict.placeholder(float)  # of the images; the data set's

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from segjax import optim
-from segjax.checkpoint import Checkpoints, chain_of
+from segjax.checkpoint import Checkpoints
 from segjax.core import TrainState
-from segjax.errors import InputError
+from segjax.errors import InputError, chain_of
 
 TX = optax.chain(optax.scale_by_adam(), optim.ema(0.9))
 

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -125,6 +126,46 @@ def test_find_images(tmp_path):
     for pattern in ("*.gif", "none.png", "folder.png", "no/such/folder"):
         with pytest.raises(InputError, match=f"{pattern.split('.')[-1]}.*quoted pattern"):
             predict.find_images(f"{tmp_path}/{pattern}")
+
+
+def test_what_is_no_file_is_found_and_left_to_the_reader(tmp_path):
+    (tmp_path / "a.png").symlink_to("nowhere")
+    (tmp_path / "b.png").symlink_to("b.png")
+    os.mkfifo(tmp_path / "c.png")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "e.png").symlink_to("d")
+    for pattern in (tmp_path, tmp_path / "*.png"):
+        assert [p.name for p in predict.find_images(str(pattern))] == ["a.png", "b.png", "c.png"]
+    for name in "abc":
+        path = tmp_path / f"{name}.png"
+        assert predict.find_images(str(path)) == [path]
+
+
+def test_odd_files_are_named_and_the_others_segmented(trained, tmp_path, capsys):
+    images = tmp_path / "in"
+    odd = os.fsdecode(b"\xff")
+    save(images / "fine.png", GREY)
+    save(images / f"{odd}.png", GREY)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(images / "turned.tif", GREY, exif=exif)
+    (images / "gone.png").symlink_to("nowhere")
+    os.mkfifo(images / "pipe.png")
+    save(images / "large.png", np.tile(GREY, (3, 3)))
+    options = {"tile": 32, "margin": 8, "max_pixels": 1000}
+    assert predict.run(trained, str(images), tmp_path / f"out{odd}", **options) == 1
+    printed = capsys.readouterr()
+    assert f"Segmented 3 of 6 files into {tmp_path}/out\\udcff." in printed.out
+    for name, reason in (
+        ("gone", "a link to a file that is not there"),
+        ("pipe", "a named pipe, not a file"),
+        ("large", "unfolds to 0.0 MiB, more than the 0.0 MiB of max_pixels=1000; raise that"),
+    ):
+        assert f"Skipped: {images / name}.png: {reason}" in printed.err
+    assert f"{images / 'turned.tif'}: its orientation tag is not applied" in printed.err
+    assert printed.err.count("orientation") == 1
+    assert label(tmp_path / f"out{odd}", "turned").shape == (40, 50)
+    assert label(tmp_path / f"out{odd}", odd).shape == (40, 50)
 
 
 def test_no_two_images_share_a_name(tmp_path):

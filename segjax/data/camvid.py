@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from segjax.data import images
 from segjax.data import source as src
-from segjax.errors import InputError
+from segjax.errors import InputError, printable
 
 CLASS_NAMES = (
     "sky",
@@ -113,7 +113,7 @@ class Camvid(tfds.core.GeneratorBasedBuilder):
                 {
                     "image": image_path.read_bytes(),
                     "label": src.png(label),
-                    "name": image_path.stem,
+                    "name": printable(image_path.stem),
                 },
             )
 

@@ -7,6 +7,7 @@ set the adapter looks for a single mask among the features, or is told by `image
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,7 +128,7 @@ def source(
     given = {"image": image, "mask": mask, "values": values, "class_names": class_names}
     given = {k: v for k, v in given.items() if v is not None}
     make_builder = functools.partial(_builder, name, data_dir)
-    manual = Path(manual_dir).expanduser() if manual_dir else None
+    manual = Path(os.path.expanduser(manual_dir)) if manual_dir else None
     with _explained(name), src.quiet():
         features = make_builder().info.features
         reading = _complete(name, READINGS.get(name, Reading("", ""))._replace(**given), features)

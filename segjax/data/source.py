@@ -12,6 +12,7 @@ import contextlib
 import functools
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex, TypeVar
@@ -23,7 +24,7 @@ from absl import logging
 from rich.console import Console
 from rich.progress import track
 
-from segjax.errors import InputError
+from segjax.errors import InputError, disk_full, printable
 
 T = TypeVar("T")
 
@@ -163,15 +164,15 @@ def prepare(
       hide: hide the messages and bars of tfds (the builders here show one bar of their own).
 
     Raises:
-      InputError: if the set needs `manual_dir` and there is no such folder, or if the prepared
-        set is of another one.
+      InputError: if the set needs `manual_dir` and there is no such folder, if the prepared set is
+        of another one, or if the disk is full; nothing half-written is left then.
     """
     with quiet():
         builder = make_builder()
     origin = Path(builder.data_path) / "manual_dir.txt"
     if builder.data_path.exists():
         if manual_dir is not None and manual_dir.is_dir() and origin.exists():
-            before = origin.read_text()
+            before = origin.read_text("utf-8", "surrogateescape")
             if before != str(manual_dir.resolve()):
                 raise InputError(
                     f"{builder.info.full_name} in {builder.data_path} was prepared from {before}, "
@@ -189,26 +190,53 @@ def prepare(
     try:
         with quiet() if hide else contextlib.nullcontext():
             builder.download_and_prepare(file_format="array_record", download_config=config)
-    except OSError:
-        if not builder.data_path.exists():  # not because another process was faster
-            raise
-    if manual_dir is not None:
-        origin.write_text(str(manual_dir.resolve()))
+        if manual_dir is not None:
+            note_origin(origin, manual_dir)
+    except Exception as error:
+        # Another process was faster, if the set is there; array_record raises a bare RuntimeError.
+        if not (isinstance(error, OSError) and builder.data_path.exists()):
+            if reason := disk_full(error):
+                why = f"is full ({reason})"
+            elif isinstance(error, RuntimeError) and "Failed to finalize writing" in str(error):
+                why = f"cannot be written ({error})"
+            else:
+                raise
+            raise InputError(
+                f"{builder.info.full_name} cannot be prepared in {builder.data_dir}: the disk of"
+                f" that folder {why}; free some space, or name a folder on another disk by data_dir"
+                " or $TFDS_DATA_DIR, and repeat the command."
+            ) from error
     with quiet():
         return make_builder()
+
+
+def note_origin(origin: Path, manual_dir: Path) -> None:
+    """Write where a set came from beside it; a set without that note is not kept."""
+    try:
+        origin.write_text(str(manual_dir.resolve()), "utf-8", "surrogateescape")
+    except OSError:
+        shutil.rmtree(origin.parent)
+        raise
 
 
 def manual_folder(name: str, data_dir: str | None, manual_dir: str | None) -> Path:
     """Where the user's copy of set `name` lies: `manual_dir`, or the place tfds keeps for such."""
     if manual_dir:
-        return Path(manual_dir).expanduser()
+        return Path(os.path.expanduser(manual_dir))
     return Path(data_folder(data_dir)) / "downloads" / "manual" / name
 
 
 def data_folder(data_dir: str | None) -> str:
     """Where prepared sets are kept: `data_dir`, `$TFDS_DATA_DIR` as it is now, or tfds's place."""
-    folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return os.path.expanduser(folder)
+    folder = os.path.expanduser(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    )
+    if printable(folder) != folder:
+        raise InputError(
+            f"The data_dir (or $TFDS_DATA_DIR) {folder} is a name that is not UTF-8, which"
+            " array_record cannot open: name another folder."
+        )
+    return folder
 
 
 def records(builder: Any, split: str, convert: Callable[[dict], dict] = plain) -> Records:

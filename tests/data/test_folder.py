@@ -105,7 +105,7 @@ def test_zero_and_255_with_two_named_classes(tmp_path):
 
 
 def test_255_is_ignore_if_any_mask_of_the_set_has_another_value(tmp_path):
-    labels, names = labels_of(tmp_path, [[0, 255, 0, 0, 255, 255], [0, 1, 0, 0, 0, 0]])
+    labels, names = labels_of(tmp_path, [[0, 255, 0, 0, 255, 255], [0, 1, 0, 0, 0, 255]])
     assert labels[0] == [0, 255, 0, 0, 255, 255]
     assert names == ("background", "foreground")
 

@@ -1,12 +1,15 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
+from by_hand import png, tiff, tiff_page
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from segjax.data.images import has_alpha, read_image, read_mask
+from segjax.data.images import has_alpha, load_image, load_mask, read_image, read_mask
 from segjax.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -121,11 +124,185 @@ def test_animation_gives_its_first_frame(tmp_path):
     assert len(read_image(tmp_path / "a.gif")) == 1
 
 
-def test_exif_orientation_is_not_applied(tmp_path):
+ODD_GREY = np.arange(40, dtype=np.uint8).reshape(5, 8) * 6
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("array", [ODD_GREY, RGB, DEEP, DEEP_RGB], ids=["8", "rgb", "16", "rgb16"])
+def test_orientation_of_a_tiff_is_not_applied(tmp_path, array, orientation):
+    path = tiff(tmp_path / "a.tif", tiff_page(array, t274=orientation))
+    found = load_image(path)
+    np.testing.assert_array_equal(found.pages[0], array.reshape(5, 8, -1))
+    assert found.turned == (orientation > 1)
+    if array.ndim == 2:
+        mask = load_mask(path)
+        np.testing.assert_array_equal(mask.pages[0], array)
+        assert mask.turned == (orientation > 1)
+    if array is RGB:  # another decoder of Pillow's
+        packed = saved(tmp_path / "b.tif", RGB, tiffinfo={274: orientation}, compression="tiff_lzw")
+        np.testing.assert_array_equal(read_image(packed)[0], RGB)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_orientation_is_not_applied_and_known(tmp_path, suffix):
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90 degrees to look at
-    path = saved(tmp_path / "a.jpg", RGB, exif=exif)
-    assert read_image(path)[0].shape == (5, 8, 3)
+    found = load_image(saved(tmp_path / f"a.{suffix}", RGB, exif=exif))
+    assert found.pages[0].shape == (5, 8, 3)
+    assert found.turned
+    assert not load_image(saved(tmp_path / f"b.{suffix}", RGB)).turned
+
+
+def test_orientation_told_behind_the_pixels_and_in_xmp(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    tag = (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    assert load_mask(png(tmp_path / "a.png", GREY, 8, chunks=[tag])).turned
+    broken = load_mask(png(tmp_path / "b.png", GREY, 8, chunks=[(b"eXIf", b"nonsense")]))
+    np.testing.assert_array_equal(broken.pages[0], GREY)
+    assert not broken.turned
+    xmp = b'<x:xmpmeta tiff:Orientation="3"/>'
+    found = load_image(saved(tmp_path / "c.tif", RGB, tiffinfo={700: xmp}))
+    np.testing.assert_array_equal(found.pages[0], RGB)
+    assert found.turned
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["png", "interlaced", "tif"])
+def test_small_grey_masks_are_ids_and_images_are_bright(tmp_path, bits, kind):
+    ids = RNG.integers(0, 2**bits, (9, 11))
+    ids[0, :2] = 0, 2**bits - 1
+    if kind == "tif":
+        path = tiff(tmp_path / "a.tif", tiff_page(ids, bits))
+    else:
+        path = png(tmp_path / "a.png", ids, bits, interlaced=kind == "interlaced")
+    np.testing.assert_array_equal(read_mask(path)[0], ids)
+    np.testing.assert_array_equal(read_image(path)[0][..., 0], ids * (255 // (2**bits - 1)))
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_masks_whose_zero_is_shown_white_are_ids(tmp_path, bits):
+    ids = RNG.integers(0, 2**bits, (9, 11)).astype(np.uint8)
+    path = tiff(tmp_path / "a.tif", tiff_page(ids, bits, t262=0))
+    np.testing.assert_array_equal(read_mask(path)[0], ids)
+    np.testing.assert_array_equal(read_image(path)[0][..., 0], 255 - ids * (255 // (2**bits - 1)))
+
+
+def with_alpha(path, mode, alpha):
+    ids = Image.fromarray(GREY % 3)
+    if mode == "P":
+        ids = ids.convert("P")
+        ids.putpalette([0, 0, 0, 9, 9, 9, 8, 8, 8])
+        ids.save(path, transparency=bytes([0, 255, 255] if alpha.min() < alpha.max() else [7] * 3))
+    else:
+        ids = ids.convert(mode)
+        ids.putalpha(Image.fromarray(alpha))
+        ids.save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["LA.png", "LA.tif", "PA.tif", "RGBA.png", "RGBA.tif"])
+def test_masks_with_varying_transparency_are_refused(tmp_path, name):
+    mode = name.split(".")[0]
+    constant = with_alpha(tmp_path / name, mode, np.full((5, 8), 255, np.uint8))
+    np.testing.assert_array_equal(read_mask(constant)[0], GREY % 3)
+    varying = with_alpha(tmp_path / name, mode, np.uint8(GREY > 99) * np.uint8(255))
+    with pytest.raises(InputError, match=rf"{name}: a mask with transparency that varies.*save it"):
+        read_mask(varying)
+    read_image(varying)
+
+
+def test_a_transparent_colour_of_a_palette_hides_no_index(tmp_path):
+    path = with_alpha(tmp_path / "a.png", "P", np.uint8(GREY > 99) * np.uint8(255))
+    np.testing.assert_array_equal(read_mask(path)[0], GREY % 3)
+
+
+def test_masks_drawn_in_premultiplied_alpha_are_refused(tmp_path):
+    both = np.dstack([GREY * 0, GREY])
+    tags = {256: 8, 257: 5, 258: (8, 8), 277: 2, 338: 1}
+    path = tiff(tmp_path / "a.tif", (tags, both.tobytes()))
+    with pytest.raises(InputError, match="transparency that varies"):
+        read_mask(path)
+    np.testing.assert_array_equal(read_image(path)[0], np.zeros((5, 8, 1)))
+
+
+@pytest.mark.parametrize("beside", [{254: 1}, {254: 4, 262: 4}, {254: 5}, {255: 2}], ids=str)
+@pytest.mark.parametrize("array", [ODD_GREY, DEEP_RGB], ids=["grey", "deep"])
+def test_overviews_and_transparency_masks_are_no_pages(tmp_path, beside, array):
+    small = np.ones((2, 4), np.uint8)
+    tags, strip = tiff_page(small)
+    if 262 in beside:
+        tags, strip = tiff_page(small, 1)
+    half = (tags | beside, strip)
+    path = tiff(
+        tmp_path / "a.tif", tiff_page(array, t254=0), half, tiff_page(array[::-1], t255=3), half
+    )
+    pages = read_image(path)
+    assert len(pages) == 2
+    np.testing.assert_array_equal(pages[0], array.reshape(5, 8, -1))
+    np.testing.assert_array_equal(pages[1], array[::-1].reshape(5, 8, -1))
+    if array.ndim == 2:
+        assert len(read_mask(path)) == 2
+
+
+def test_a_file_of_overviews(tmp_path):
+    alone = tiff(tmp_path / "a.tif", tiff_page(GREY, t254=1))  # cut out of a pyramid
+    np.testing.assert_array_equal(read_image(alone)[0][..., 0], GREY)
+    two = tiff(tmp_path / "b.tif", tiff_page(GREY, t254=1), tiff_page(GREY[:2], t254=1))
+    with pytest.raises(InputError, match=r"b\.tif: holds overviews .* no page"):
+        read_image(two)
+
+
+def test_files_beyond_the_limit_of_pillow(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # it refuses twice that, of our 40
+    for suffix in ("png", "tif", "bmp", "gif", "webp"):
+        path = saved(tmp_path / f"a.{suffix}", GREY)
+        assert read_image(path)[0].shape[:2] == (5, 8)
+        read_image(path, max_pixels=40)
+        with pytest.raises(InputError, match=rf"a\.{suffix}: unfolds to .*max_pixels=4; raise"):
+            read_image(path, max_pixels=4)
+    second = tiff(tmp_path / "b.tif", tiff_page(GREY[:1]), tiff_page(GREY))
+    assert len(read_mask(second)) == 2
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+@pytest.mark.parametrize("array", [GREY, RGB, DEEP, DEEP_RGB], ids=["8", "rgb", "16", "rgb16"])
+def test_the_limit_is_of_bytes_and_of_all_pages(tmp_path, array):
+    path = tiff(tmp_path / "a.tif", tiff_page(array), tiff_page(array), tiff_page(array))
+    enough = array.nbytes  # three pages, three bytes a pixel
+    assert len(read_image(path, max_pixels=enough)) == 3
+    with pytest.raises(InputError, match=r"a\.tif: unfolds to 0.0 MiB"):
+        read_image(path, max_pixels=enough - 1)
+
+
+def test_too_large_a_file_is_refused_before_it_is_unfolded(tmp_path, monkeypatch):
+    """Eight pages of 240 million pixels from a few bytes: 1.8 GiB."""
+    claim = ({256: 16000, 257: 15000, 258: 8, 259: 5}, b"\x80\x0b")
+    path = tiff(tmp_path / "a.tif", *[claim] * 8)
+    assert path.stat().st_size < 2000
+
+    def load(self):
+        raise AssertionError("unfolded")
+
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", load)
+    for read in (read_image, read_mask):
+        with pytest.raises(InputError, match=r"to 1,831.1 MiB, more than the 1,536.0 MiB of"):
+            read(path)
+    with pytest.raises(InputError, match="unfolded"):  # the limit is what stops it
+        read_image(path, max_pixels=2**30)
+
+
+def test_sixteen_bits_in_planes_are_refused(tmp_path):
+    planes = {258: (16,) * 3, 262: 2, 277: 3, 284: 2, 273: (8, 88, 168), 279: (80,) * 3}
+    strip = np.moveaxis(DEEP_RGB, -1, 0).tobytes()
+    with pytest.raises(InputError, match="separate planes"):
+        read_image(tiff(tmp_path / "a.tif", ({256: 8, 257: 5} | planes, strip)))
+
+
+def test_sixteen_bits_colour_with_a_name_that_is_not_utf8(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), DEEP_RGB[..., ::-1])
+    path = (tmp_path / "a.png").rename(tmp_path / os.fsdecode(b"\xff.png"))
+    np.testing.assert_array_equal(read_image(path)[0], DEEP_RGB)
 
 
 def test_colour_mask_of_equal_channels_is_ids(tmp_path):

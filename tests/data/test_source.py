@@ -1,11 +1,17 @@
+import errno
+import functools
 import io
+import os
 import pickle
+import resource
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.core.file_adapters import ArrayRecordFileAdapter
 
 from segjax.data import source
 from segjax.errors import InputError
@@ -148,13 +154,79 @@ def test_two_processes_preparing_at_once_share_the_first_result(tmp_path, monkey
 
 
 def test_other_disk_errors_are_not_swallowed(tmp_path, monkeypatch):
+    def stale():
+        yield 0
+        raise OSError("Stale file handle")
+
+    monkeypatch.setattr(ColourDeepSet, "examples", stale())
+    with pytest.raises(OSError, match="Stale"):
+        source.prepare(lambda: ColourDeepSet(data_dir=str(tmp_path)))
+
+
+def full_disk(tmp_path, why="is full"):
+    where = tmp_path / "colour_deep_set" / "1.0.0"
+    with pytest.raises(InputError, match=f"prepared in {where}: the disk .* {why}") as error:
+        source.prepare(lambda: ColourDeepSet(data_dir=str(tmp_path)))
+    text = str(error.value)
+    assert "data_dir or $TFDS_DATA_DIR" in text
+    assert text.endswith(".")
+    assert text.count(". ") == 0
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_stops_with_a_sentence(tmp_path):
+    """The system's own limit of a file's size stops the writers as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        full_disk(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    builder = source.prepare(lambda: ColourDeepSet(data_dir=str(tmp_path)))
+    assert len(source.records(builder, "train")) == 5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to finalize: write() failed: No space left on device; at byte 9"),
+        OSError("Not enough disk space. Needed: Unknown size"),  # as tfds foresees it
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+    ],
+)
+def test_every_way_to_say_that_the_disk_is_full(tmp_path, monkeypatch, error):
     def full():
         yield 0
-        raise OSError("No space left on device")
+        raise error
 
     monkeypatch.setattr(ColourDeepSet, "examples", full())
-    with pytest.raises(OSError, match="No space"):
-        source.prepare(lambda: ColourDeepSet(data_dir=str(tmp_path)))
+    full_disk(tmp_path)
+
+
+def test_a_disk_that_fails_for_another_reason(tmp_path, monkeypatch):
+    def write(*_):
+        raise RuntimeError("handle is closed")
+
+    monkeypatch.setattr(ArrayRecordFileAdapter, "write_examples", write)
+    full_disk(tmp_path, why="cannot be written .*handle is closed")
+
+
+def test_a_disk_full_at_the_last_note(tmp_path, monkeypatch):
+    """Without the note of where it came from, a set could pass for that of another folder."""
+    manual, write = tmp_path / "manual", Path.write_text
+    manual.mkdir()
+    (manual / "file").touch()
+
+    def full(path, *args):
+        if path.name != "manual_dir.txt":
+            return write(path, *args)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(Path()), "write_text", full)
+    make = functools.partial(ColourDeepSet, data_dir=str(tmp_path / "tfds"))
+    with pytest.raises(InputError, match="is full"):
+        source.prepare(make, manual_dir=manual)
+    assert not make().data_path.exists()
 
 
 def test_manual_folder_must_exist(tmp_path):
@@ -175,3 +247,8 @@ def test_the_data_folder_is_looked_up_when_it_is_used(monkeypatch):
     assert source.data_folder("/else") == "/else"
     monkeypatch.delenv("TFDS_DATA_DIR")
     assert source.data_folder(None).endswith("/tensorflow_datasets")
+
+
+def test_a_data_folder_whose_name_is_not_utf8(tmp_path):
+    with pytest.raises(InputError, match=r"data_dir .*\\udcff is a name that is not UTF-8"):
+        source.data_folder(str(tmp_path / os.fsdecode(b"\xff")))
