@@ -68,33 +68,50 @@ def run(
     workdir.prepare(path, values, accept_changes)
     mesh = parallel.data_mesh()
     parallel.check_batch_size(config.batch_size, mesh)
-    experiment = module.build(config)
-    check_best(experiment, config.best)
-    settings = {"seed": config.seed, **config.train.to_dict()}
-    report = workdir.Report(
-        path,
-        steps=settings["steps"],
-        log_every=config.log_every,
-        console=console,
-        on_begin=lambda: workdir.record(path, values, source, experiment.card),
-    )
-    checkpoints = checkpoint.Checkpoints(path / "checkpoints", config.best, say=report.say)
-    try:
-        with report, contextlib.closing(checkpoints):  # whatever happens, what is saved is written
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(workdir.locked(path, console.print))
+        experiment = module.build(config)
+        check_best(experiment, config.best)
+        settings = {"seed": config.seed, **config.train.to_dict()}
+        data = fingerprints(module, config)
+        report = workdir.Report(
+            path,
+            steps=settings["steps"],
+            log_every=config.log_every,
+            console=console,
+            on_begin=lambda: workdir.record(path, values, source, experiment.card, data),
+        )
+        if changed := workdir.changed_data(path, data):
+            report.say(changed)
+        checkpoints = checkpoint.Checkpoints(path / "checkpoints", config.best, say=report.say)
+        stack.enter_context(contextlib.closing(checkpoints))  # what is being saved gets written
+        stack.enter_context(report)
+        try:
             if evaluate:
                 outcome = train.evaluate_best(experiment, mesh, checkpoints, report)
             else:
                 outcome = train.fit(experiment, mesh, checkpoints, report, **settings)
-    except train.NonFiniteLossError as error:
-        print(f"segjax: {error}", file=sys.stderr)
-        return 3
+        except train.NonFiniteLossError as error:
+            print(f"segjax: {error}", file=sys.stderr)
+            return 3
     if outcome.signal is not None:
         report.say(f"Stopped at step {int(outcome.state.step)}; the same command resumes.")
         return 128 + outcome.signal
     if jax.process_index() == 0:
-        console.print(workdir.table(outcome.figures, f"{path} at step {int(outcome.state.step)}"))
+        report.say(f"{path} at step {int(outcome.state.step)}")
+        console.print(workdir.table(outcome.figures))
         console.print(f"Pictures: {path / 'panel.png'}", highlight=False)
     return 0
+
+
+def fingerprints(module: Any, config: Any) -> dict[str, Any]:
+    """What tells each split of the config's data from a changed one, where its records say it."""
+    sources = module.sources(config) if hasattr(module, "sources") else {}
+    return {
+        split: source.records.fingerprint()
+        for split, source in sources.items()
+        if hasattr(source.records, "fingerprint")
+    }
 
 
 def check_values(config: Any) -> None:

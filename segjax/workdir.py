@@ -9,6 +9,8 @@ panels/         pictures of each evaluation; panel.png is the newest
 checkpoints/    see segjax.checkpoint
 """
 
+import contextlib
+import fcntl
 import importlib.metadata
 import json
 import math
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +73,53 @@ def make_folder(path: Path, flag: str) -> None:
         ) from error
 
 
-def record(path: Path, config: Mapping[str, Any], source: str, card: Mapping[str, Any]) -> None:
-    """Write what the run is and how it was started."""
-    values = {"config_file": source, "values": config, "card": card}
+@contextlib.contextmanager
+def locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes from writing to this workdir; raises `InputError` that names the holder.
+
+    The system unlocks the file when its holder ends, however it does. Process 0 locks for all.
+    """
+    if jax.process_index() > 0:
+        yield
+        return
+    with open(path / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise InputError(
+                f"The workdir {path} is in use by {file.read().strip() or 'another process'}: wait "
+                "until that ends, or choose another --workdir."
+            ) from None
+        except OSError as error:  # a file system without locks
+            say(f"{path} cannot be locked ({error.strerror}): start no second run.")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%F %T')}\n")
+        file.flush()
+        yield
+
+
+def record(
+    path: Path,
+    config: Mapping[str, Any],
+    source: str,
+    card: Mapping[str, Any],
+    data: Mapping[str, Any],
+) -> None:
+    """Write what the run is and how it was started; `data` tells splits from changed ones."""
+    values = {"config_file": source, "values": config, "card": card, "data": data}
     write_json(path / "config.json", values)
     with open(path / "runs.jsonl", "a") as file:
-        file.write(json.dumps({**describe_start(), "values": config}) + "\n")
+        file.write(json.dumps({**describe_start(), "values": config, "data": data}) + "\n")
+
+
+def changed_data(path: Path, data: Mapping[str, Any]) -> str | None:
+    """A sentence if the run in the workdir began with other data; those may be unknown."""
+    before = read_config(path).get("data") if (path / "config.json").exists() else None
+    changes = list_changes(before, data) if before else []
+    if not changes:
+        return None
+    return f"The data are not those that the run in {path} has seen: {'; '.join(changes)}."
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -261,9 +304,9 @@ class Report:
             self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
-def table(figures: Mapping[str, Mapping[str, float]], title: str) -> Table:
+def table(figures: Mapping[str, Mapping[str, float]]) -> Table:
     """Figures by split, one row each."""
-    out = Table(title=title, title_justify="left")
+    out = Table()
     out.add_column("figure")
     for split in figures:
         out.add_column(split, justify="right")

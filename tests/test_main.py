@@ -33,7 +33,7 @@ def last_lines(path):
 def test_a_run_leaves_what_it_promises(trained):
     names = {path.name for path in trained.iterdir()}
     assert names == {
-        *("config.json", "runs.jsonl", "metrics.jsonl", "panel.png"),
+        *("config.json", "runs.jsonl", "metrics.jsonl", "panel.png", ".lock"),
         *("panels", "tensorboard", "checkpoints"),
     }
     assert {path.name for path in (trained / "checkpoints").iterdir()} == {"2", "4"}
@@ -189,3 +189,16 @@ def test_a_full_disk_is_one_sentence(trained, tmp_path):
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert "could not be written: the disk of" in result.stderr
+
+
+def test_data_that_changed_are_said_when_a_run_resumes(trained, tmp_path, data, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    saved = json.loads((trained / "config.json").read_text())
+    assert saved["data"]["train"]["examples"] == 8
+    assert saved["data"]["val"]["set"] == "cells/32px_8_4_seed0/1.0.0"
+    saved["data"]["train"]["examples"] = 7
+    (tmp_path / "run" / "config.json").write_text(json.dumps(saved))
+    assert run(tmp_path / "run", data) == 0
+    assert "has seen: train.examples: 7 -> 8." in capsys.readouterr().out
+    assert run(tmp_path / "run", data) == 0
+    assert "has seen" not in capsys.readouterr().out

@@ -1,6 +1,10 @@
 import concurrent.futures
+import errno
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -17,7 +21,7 @@ VALUES = {"batch_size": 8, "size": [32, 32], "train": {"steps": 4}, "data_dir": 
 
 def started(path: Path) -> Path:
     workdir.prepare(path, VALUES, accept_changes=False)
-    workdir.record(path, VALUES, "configs/unet.py", {"channels": 1})
+    workdir.record(path, VALUES, "configs/unet.py", {"channels": 1}, {})
     return path
 
 
@@ -80,6 +84,7 @@ def test_read_config_refuses_what_is_no_run(tmp_path):
         "config_file": "configs/unet.py",
         "values": VALUES,
         "card": {"channels": 1},
+        "data": {},
     }
 
 
@@ -144,7 +149,7 @@ def test_report_of_an_evaluation(tmp_path):
 def test_the_table_has_a_column_a_split_and_names_what_is_absent():
     figures = {"val": {"miou": 0.5, "iou/cell": float("nan")}, "test": {"miou": 0.25}}
     screen = io.StringIO()
-    Console(file=screen, width=80).print(workdir.table(figures, "Run [bold]"))
+    Console(file=screen, width=80).print(workdir.table(figures))
     text = screen.getvalue()
     assert "absent" in text
     rows = [line for line in text.splitlines() if "miou" in line]
@@ -158,3 +163,42 @@ def test_a_finished_run_holds_its_config_and_tensorboard_files(tmp_path_factory)
     assert saved["values"]["train"] == {"steps": 4, "eval_every": 2, "nonfinite": "stop"}
     assert saved["card"]["class_names"] == ["background", "cell"]
     assert [*(path / "tensorboard").iterdir()]
+
+
+def test_one_process_at_a_time_writes_to_a_workdir(tmp_path):
+    command = (
+        "import pathlib, sys, time; from segjax import workdir\n"
+        f"with workdir.locked(pathlib.Path({str(tmp_path)!r}), print):\n"
+        "    print('locked', flush=True); time.sleep(100)"
+    )
+    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        words = rf"in use by process {other.pid} on .* since .*: wait until that ends, or choose"
+        with pytest.raises(InputError, match=words), workdir.locked(tmp_path, print):
+            pass
+        other.kill()
+    with workdir.locked(tmp_path, print):  # a dead holder holds nothing
+        assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
+def test_a_disk_without_locks_is_said(tmp_path, monkeypatch):
+    def flock(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(workdir.fcntl, "flock", flock)
+    said = []
+    with workdir.locked(tmp_path, said.append):
+        assert said == [f"{tmp_path} cannot be locked (No locks available): start no second run."]
+
+
+def test_changed_data_are_said(tmp_path):
+    now = {"train": {"examples": 30, "names": "b"}}
+    assert workdir.changed_data(tmp_path, now) is None
+    workdir.write_json(tmp_path / "config.json", {"config_file": "", "values": {}, "card": {}})
+    assert workdir.changed_data(tmp_path, now) is None  # a run of before they were noted
+    workdir.record(tmp_path, {}, "", {}, {"train": {"examples": 24, "names": "a"}})
+    words = "train.examples: 24 -> 30; train.names: a -> b."
+    assert str(workdir.changed_data(tmp_path, now)).endswith(words)
+    workdir.record(tmp_path, {}, "", {}, now)
+    assert workdir.changed_data(tmp_path, now) is None

@@ -143,8 +143,10 @@ def problems(reports: Mapping[str, Report]) -> list[str]:
     return lines + same
 
 
-def print_report(reports: Mapping[str, Report], console: Console | None = None) -> None:
-    """Print tables of the splits, their classes and the problems."""
+def print_report(
+    reports: Mapping[str, Report], amiss: Sequence[str], console: Console | None = None
+) -> None:
+    """Print tables of the splits, their classes and what is amiss, a line each."""
     console = console or Console()
     table = Table("split", "examples", "sizes (HxW)", "images", "ignored", title="Splits")
     for split, r in reports.items():
@@ -173,10 +175,9 @@ def print_report(reports: Mapping[str, Report], console: Console | None = None) 
         table.add_row(str(i), name, *cells)
     console.print(table)
 
-    lines = problems(reports)
-    if not lines:
+    if not amiss:
         console.print("Nothing amiss.")
-    for line in lines:
+    for line in amiss:
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -191,8 +192,13 @@ def main() -> int:
         raise InputError(f"{module.__file__} has no sources(config), so there is nothing to check.")
     sources = module.sources(cli.CONFIG.value)
     reports = {split: check(source, title=split) for split, source in sources.items()}
-    print_report(reports)
-    return int(bool(problems(reports)))
+    amiss = problems(reports)
+    try:
+        module.build(cli.CONFIG.value)
+    except InputError as error:  # such as an image that is larger than the evaluation size
+        amiss.append(f"a run with this config would not start: {error}")
+    print_report(reports, amiss)
+    return int(bool(amiss))
 
 
 if __name__ == "__main__":

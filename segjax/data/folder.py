@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -189,7 +189,10 @@ class MaskFolder(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description="Images and masks from a folder of the user's.",
             features=src.features(found.channels, np.dtype(found.dtype)),
-            metadata=tfds.core.MetadataDict(class_names=list(found.class_names)),
+            metadata=tfds.core.MetadataDict(
+                class_names=list(found.class_names),
+                names={split: src.digest(names) for split, names in stems(found.pairs).items()},
+            ),
             license="The user's own data.",
             citation="",
             disable_shuffling=True,
@@ -217,6 +220,14 @@ class MaskFolder(tfds.core.GeneratorBasedBuilder):
                     },
                 )
                 key += 1
+
+
+def stems(pairs: Sequence[Pair]) -> dict[str, list[str]]:
+    """The names of the images in each split, in order."""
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        found.setdefault(pair.split, []).append(printable(pair.image.stem))
+    return found
 
 
 def _default_names(n: int) -> tuple[str, ...]:

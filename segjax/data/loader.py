@@ -14,7 +14,7 @@ import grain
 import jax
 import numpy as np
 
-from segjax.data.source import Source
+from segjax.data.source import Records, Source
 from segjax.errors import InputError
 
 BATCHES_AHEAD = 8  # read by threads while the device works
@@ -83,6 +83,10 @@ def streams(
 
     records = sources["train"].records
     _check_fits(records, preprocess, batch_size)
+    for split, source in sources.items():
+        if split != "train" and isinstance(source.records, Records):
+            for i in source.records.largest():  # lest one that does not fit end a trained run
+                preprocess(source.records[i], np.random.default_rng(0), False)
 
     def train(start: int) -> Generator[Any, None, None]:
         return train_batches(

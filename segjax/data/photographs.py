@@ -192,10 +192,16 @@ class PhotographFolder(tfds.core.GeneratorBasedBuilder):
             "image": tfds.features.Image(shape=(None, None, 3)),
             "name": tfds.features.Text(),
         }
+        config: Any = self.builder_config
+        names = {
+            split: src.digest(printable(path.stem) for path in found)
+            for split, found in ((config and config.files) or {}).items()
+        }
         return tfds.core.DatasetInfo(
             builder=self,
             description="Photographs from a folder of the user's.",
             features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(names=names),
             license="The user's own data.",
             citation="",
             disable_shuffling=True,

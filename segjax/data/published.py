@@ -141,7 +141,8 @@ def source(
         )
     names = tuple(reading.class_names) or _labels(builder.info.features, reading).names
     convert = functools.partial(_convert, reading=reading)
-    return src.Source(src.records(builder, split, convert), tuple(names), reading.palette)
+    records = src.records(builder, split, convert, reading.image)
+    return src.Source(records, tuple(names), reading.palette)
 
 
 def guess(name: str, features: Mapping[str, Any]) -> tuple[str, str]:

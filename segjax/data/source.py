@@ -10,9 +10,11 @@ A record, whatever the set, is a dict with
 
 import contextlib
 import functools
+import hashlib
 import io
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex, TypeVar
@@ -21,6 +23,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
@@ -56,13 +59,40 @@ class Records(Sequence):
     function travel, every process opens the files itself.
     """
 
-    def __init__(self, directory: str, split: str, convert: Callable[[dict], dict]):
-        self.directory, self.split, self.convert = directory, split, convert
+    def __init__(
+        self, directory: str, split: str, convert: Callable[[dict], dict], image: str = "image"
+    ):
+        self.directory, self.split, self.convert, self.image = directory, split, convert, image
 
     @functools.cached_property
     def _source(self):
-        builder: Any = tfds.builder_from_directory(self.directory)
-        return builder.as_data_source(self.split)
+        return self._builder.as_data_source(self.split)
+
+    @property
+    def _builder(self) -> Any:
+        return tfds.builder_from_directory(self.directory)
+
+    def largest(self) -> list[int]:
+        """Which records have the tallest and the widest image; none is decoded to find them.
+
+        Of volumes, which are of one shape, it is the first.
+        """
+        builder = self._builder
+        features = builder.info.features
+        pictures = [name for name, x in features.items() if isinstance(x, tfds.features.Image)]
+        if self.image not in pictures:
+            return [0]
+        skip = dict.fromkeys(pictures, tfds.decode.SkipDecoding())
+        raw = builder.as_data_source(self.split, decoders=skip)
+        sizes = [size_of(raw[i][self.image]) for i in progress(range(len(raw)), "Measuring images")]
+        return sorted({max(range(len(sizes)), key=lambda i: sizes[i][axis]) for axis in (0, 1)})
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What differs if these are other data: the set, how many examples and bytes, the names."""
+        info = self._builder.info
+        split, names = info.splits[self.split], (info.metadata or {}).get("names")
+        told = {"names": names.get(self.split, names)} if names else {"set": info.full_name}
+        return {"examples": split.num_examples, "bytes": getattr(split, "num_bytes", None), **told}
 
     def __len__(self) -> int:
         return len(self._source)
@@ -239,7 +269,22 @@ def data_folder(data_dir: str | None) -> str:
     return folder
 
 
-def records(builder: Any, split: str, convert: Callable[[dict], dict] = plain) -> Records:
+def size_of(encoded: bytes) -> tuple[int, int]:
+    """(height, width) of an image file, by its header."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its size
+        width, height = Image.open(io.BytesIO(encoded)).size
+    return height, width
+
+
+def digest(names: Iterable[str]) -> str:
+    """A short text that tells other names, or another order of them."""
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()[:16]
+
+
+def records(
+    builder: Any, split: str, convert: Callable[[dict], dict] = plain, image: str = "image"
+) -> Records:
     """Random access to one split (or slice such as `train[:50%]`) of a prepared set."""
     try:
         size = builder.info.splits[split].num_examples
@@ -251,4 +296,4 @@ def records(builder: Any, split: str, convert: Callable[[dict], dict] = plain) -
         ) from e
     if not size:
         raise InputError(f"The split {split!r} of {builder.info.full_name} is empty.")
-    return Records(str(builder.data_path), split, convert)
+    return Records(str(builder.data_path), split, convert, image)

@@ -120,29 +120,31 @@ def test_printed_tables():
         "train": check(make(record("a", [[0, 0, 1], [255, 1, 2]], value=1))),
         "val": check(make(record("[b]", [[0, 0, 0, 7]], value=2))),
     }
-    print_report(reports, Console(file=out, width=100))
+    print_report(reports, problems(reports), Console(file=out, width=100))
     text = out.getvalue()
     for piece in ("2x3", "1x4", "16.67%", "33.33%  100.0%", "75.00%  100.0%", "road"):
         assert piece in text
     assert "val/[b]: label 7 of 3 classes (1 pixels in the split)" in text
     good = {"train": check(make(record("a", [[0, 1, 2]])))}
-    print_report(good, Console(file=out))
+    print_report(good, problems(good), Console(file=out))
     assert out.getvalue().endswith("Nothing amiss.\n")
 
 
 CONFIG = """
 from ml_collections import ConfigDict
 from segjax.data import folder
+from segjax.errors import InputError
 
 def get_config():
-    return ConfigDict({"root": "", "data_dir": ""})
+    return ConfigDict({"root": "", "data_dir": "", "eval_size": 6})
 
 def sources(config):
     options = {"data_dir": config.data_dir, "root": config.root}
     return {split: folder.source(split, **options) for split in ("train", "val")}
 
 def build(config):
-    raise AssertionError("the check builds no model")
+    if config.eval_size < 6:
+        raise InputError("The image a is larger than the evaluation size.")
 """
 
 
@@ -166,6 +168,10 @@ def test_command_on_a_folder(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "Nothing amiss." in out
     assert "83.33%" in out
+    with config.unlocked():
+        config.eval_size = 5
+    assert main() == 1
+    assert "would not start: The image a is larger than the eval" in capsys.readouterr().out
 
     (tmp_path / "set" / "val" / "masks" / "a.png").write_bytes(b"\x89PNG")
     command = [sys.executable, "-m", "segjax.data.check", f"--config={path}"]
@@ -184,7 +190,7 @@ def test_command_says_what_it_needs(monkeypatch, tmp_path):
 
 def test_something_amiss_is_exit_status_one(tmp_path, monkeypatch):
     source = make(record("a", [[0, 1, 7]]))
-    module = SimpleNamespace(sources=lambda config: {"train": source})
+    module = SimpleNamespace(sources=lambda config: {"train": source}, build=lambda config: None)
     monkeypatch.setattr(cli, "CONFIG", SimpleNamespace(value="any"))
     monkeypatch.setattr(cli, "config_source", lambda: "any")
     monkeypatch.setattr(cli, "load_config", lambda path: (module, None))

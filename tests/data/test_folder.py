@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segjax import cli
 from segjax.data import folder
 from segjax.errors import InputError
 
@@ -344,3 +345,37 @@ def test_colour_set_is_read_again_as_colour(tmp_path):
     write(root / "train" / "masks" / "a.png", mask())
     open_all(tmp_path, root)
     np.testing.assert_array_equal(open_all(tmp_path, root).records[0]["image"], ramp(c=3))
+
+
+def test_the_largest_images_and_what_tells_other_data(tmp_path):
+    def save(name, height, width):
+        for kind in ("images", "masks"):
+            (tmp_path / "set" / "val" / kind).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "set" / "train" / kind).mkdir(parents=True, exist_ok=True)
+            array = np.eye(height, width, dtype=np.uint8)
+            for split in ("val", "train"):
+                Image.fromarray(array).save(tmp_path / "set" / split / kind / f"{name}.png")
+
+    for name, height, width in (("a", 20, 30), ("b", 41, 8), ("c", 9, 52), ("d", 40, 51)):
+        save(name, height, width)
+    config = {"dataset": "folder", "root": str(tmp_path / "set"), "data_dir": str(tmp_path)}
+    options = {"eval_size": (41, 52), "crop": (16, 16), "batch_size": 2}
+    module, values = cli.load_config("configs/naive_fcn.py", config | options)
+    records = module.sources(values)["val"].records
+    assert records.largest() == [1, 2]
+    before = records.fingerprint()
+    assert before["examples"] == 4
+
+    for height, width, name in ((40, 52, "b is 41 x 8"), (41, 51, "c is 9 x 52")):
+        with values.unlocked():
+            values.eval_size = (height, width)
+        with pytest.raises(InputError, match=f"The image {name}, larger than the evaluation size"):
+            module.build(values)  # before any training
+
+    os.utime(tmp_path / "set" / "val" / "images" / "a.png")  # the same, though touched
+    assert module.sources(values)["val"].records.fingerprint() == before
+    for kind in ("images", "masks"):
+        folder = tmp_path / "set" / "val" / kind
+        (folder / "a.png").rename(folder / "e.png")
+    renamed = module.sources(values)["val"].records.fingerprint()
+    assert renamed["names"] != before["names"]
