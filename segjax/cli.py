@@ -214,6 +214,45 @@ def load_config(value: str, overrides: Mapping[str, Any] | None = None) -> tuple
     return module, config
 
 
+def define_trust() -> None:
+    """The flag of the programs that run the config a workdir names."""
+    flags.DEFINE_bool(
+        "trust_config",
+        False,
+        "Run the config that the workdir names, which is Python code, wherever it lies.",
+    )
+
+
+def load_run(workdir: Path, saved: Mapping[str, Any], trust: bool) -> tuple[Any, ConfigDict]:
+    """(module, values) of a run, from what its config.json has saved.
+
+    The module is the checkout's or one in the working directory; raises `InputError` for one that
+    lies elsewhere or came with the workdir, unless told to trust it.
+    """
+    name = saved["config_file"].partition(":")[0]
+    path = next((p for root in (ROOT, Path.cwd()) if (p := root / name).is_file()), None)
+    if path is not None and not trust:
+        real = path.resolve()
+        near = any(real.is_relative_to(root) for root in (ROOT, Path.cwd().resolve()))
+        if not near or real.is_relative_to(workdir.resolve()):
+            raise InputError(
+                f"The run in {workdir} names the config {real}, which is Python code from outside "
+                "of this checkout and of the working directory: read it, and if you trust it, give "
+                "--trust_config."
+            )
+    source = str(path) + saved["config_file"][len(name) :] if path else saved["config_file"]
+    module, config = load_config(source)
+    try:
+        with config.unlocked():
+            config.update(saved["values"])
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"The values in {workdir / 'config.json'} do not fit the config {name}: "
+            f"{str(error).splitlines()[0]}. Use the commit that the run was made with (runs.jsonl)."
+        ) from error
+    return module, config
+
+
 def import_file(path: Path) -> ModuleType:
     """The module of a Python file, whatever folder it lies in."""
     spec = importlib.util.spec_from_file_location(f"segjax_config_{path.stem}", path)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jax import export
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from segjax import checkpoint, cli, workdir
 from segjax.errors import InputError, choose
@@ -41,6 +41,7 @@ def define_flags() -> None:
     flags.DEFINE_string("size", "256x256", "HEIGHTxWIDTH of the images of a stablehlo program.")
     flags.DEFINE_integer("step", None, "Checkpoint to use; by default the best.")
     flags.DEFINE_bool("overwrite", False, "Replace files that exist already.")
+    cli.define_trust()
 
 
 def main() -> int:
@@ -58,6 +59,7 @@ def main() -> int:
         size=(int(sides[1]), int(sides[2])),
         step=given.step,
         overwrite=given.overwrite,
+        trust_config=given.trust_config,
     )
 
 
@@ -69,6 +71,7 @@ def run(
     size: tuple[int, int] = (256, 256),
     step: int | None = None,
     overwrite: bool = False,
+    trust_config: bool = False,
 ) -> int:
     """Export the run in a workdir to the folder `output`; the exit status."""
     name = choose(FILES, format, "--format")
@@ -78,20 +81,20 @@ def run(
             f"{output} already holds {' and '.join(there)}: choose another --output, or replace "
             "them with --overwrite."
         )
-    trained = load(path, step)
+    trained = load(path, step, trust_config)
     workdir.make_folder(output, "--output")
     if format == "stablehlo":
         shape = (*size, trained.card["channels"])
         blob = export_stablehlo(serving(trained.task), trained.variables, shape)
-        write(output / name, lambda file: file.write_bytes(blob))
+        workdir.write_whole(output / name, blob)
     else:
         arrays = arrays_of(trained.variables)
         about = {"format": "segjax", "config": trained.config_file, "step": str(trained.step)}
         if "input" in trained.config and trained.card["channels"] == 3:
             about["input"] = trained.config.input
-        write(output / name, lambda file: save_file(arrays, file, about))
+        workdir.write_whole(output / name, save(arrays, about))
     text = model_card(trained, path, format, size)
-    write(output / CARD, lambda file: file.write_text(text))
+    workdir.write_whole(output / CARD, text.encode())
     print(f"Exported step {trained.step} of {path} to {output / name}, described in {CARD}.")
     return 0
 
@@ -108,19 +111,17 @@ class Trained(NamedTuple):
     step: int
 
 
-def load(path: Path, step: int | None = None) -> Trained:
+def load(path: Path, step: int | None = None, trust_config: bool = False) -> Trained:
     """The run in a workdir, with the weights of a step, by default the best."""
     saved = workdir.read_config(path)
-    module, config = cli.load_config(saved["config_file"])
+    module, config = cli.load_run(path, saved, trust_config)
     cli.require(module, "task", "model")
-    if not saved["card"]["class_names"]:
+    if not saved["card"].get("class_names"):
         raise InputError(
             f"The run in {path} ({saved['config_file']}) has no classes: it draws images, and "
             "segjax.export writes networks that label pixels."
         )
-    with config.unlocked():
-        config.update(saved["values"])
-    checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"]["best"])
+    checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"].get("best", ""))
     step, variables = checkpoints.restore_variables(step)
     task = module.task(config, saved["card"])
     return Trained(module, saved["config_file"], config, saved["card"], task, variables, step)
@@ -156,17 +157,6 @@ def export_stablehlo(
 def arrays_of(variables: Any) -> dict[str, np.ndarray]:
     """Every variable by its path, 'params/down0/conv1/kernel', laid out as safetensors needs it."""
     return {path: np.asarray(x, order="C") for path, x in flatten(variables).items()}
-
-
-def write(path: Path, make: Callable[[Path], Any]) -> None:
-    """Write beside and rename, so that no file is half-written."""
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        make(beside)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written: {error}.") from error
 
 
 def model_card(trained: Trained, path: Path, format: str, size: tuple[int, int]) -> str:
@@ -253,11 +243,12 @@ def legal_sides(model: Any, size: tuple[int, int], count: int = 5) -> str:
 def normalisation(trained: Trained) -> tuple[list[float], list[float], list[int]]:
     """(mean, std, order) of what the task makes of the channels of images in [0, 1]."""
     probe = Probe(len(trained.card["class_names"]))
-    module, config = cli.load_config(trained.config_file)
-    with config.unlocked():
-        config.update(trained.config.to_dict())
-    module.model = lambda *_: probe  # a module of our own, just loaded
-    task = module.task(config, trained.card)
+    before = trained.module.model
+    trained.module.model = lambda *_: probe
+    try:
+        task = trained.module.task(trained.config, trained.card)
+    finally:
+        trained.module.model = before
     channels = np.arange(trained.card["channels"])
 
     def seen(values: np.ndarray) -> np.ndarray:
@@ -293,21 +284,17 @@ class Probe:
 
 def metrics(path: Path, step: int) -> dict[str, dict[str, float | None]]:
     """The figures that the run logged at a step, by split."""
-    figures = {}
-    log = path / "metrics.jsonl"
-    for line in log.read_text().splitlines() if log.exists() else []:
-        entry = json.loads(line)
-        split = entry.pop("split")
-        if entry.pop("step") == step and split != "train":
-            figures[split] = entry
-    return figures
+    entries = workdir.read_lines(path / "metrics.jsonl")
+    return {
+        entry["split"]: {k: v for k, v in entry.items() if k not in ("split", "step")}
+        for entry in entries
+        if entry.get("step") == step and entry.get("split", "train") != "train"
+    }
 
 
 def commit(path: Path) -> str:
     """The git commit of the last start of the run."""
-    log = path / "runs.jsonl"
-    starts = log.read_text().splitlines() if log.exists() else []
-    last = json.loads(starts[-1]) if starts else {}
+    last = [{}, *workdir.read_lines(path / "runs.jsonl")][-1]
     found = last.get("git_commit") or "unknown"
     return f"{found}, with changes" if last.get("git_dirty") else found
 

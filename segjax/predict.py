@@ -37,6 +37,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("step", None, "Checkpoint to use; by default the best.")
     flags.DEFINE_bool("probabilities", False, "Also write NAME_prob.npy.")
     flags.DEFINE_bool("overwrite", False, "Replace results that exist already.")
+    cli.define_trust()
     flags.DEFINE_integer(
         "tile", 384, "Side of the square that one tile labels, in pixels.", lower_bound=1
     )
@@ -66,6 +67,7 @@ def main() -> int:
         tile=given.tile,
         margin=given.margin,
         max_pixels=given.max_pixels,
+        trust_config=given.trust_config,
     )
 
 
@@ -80,13 +82,14 @@ def run(
     tile: int = 384,
     margin: int = 96,
     max_pixels: int = images.MAX_PIXELS,
+    trust_config: bool = False,
 ) -> int:
     """Segment the images of a path, folder or pattern by the run in a workdir; the exit status."""
     files = find_images(pattern)
     names = output_names(files)
     if not overwrite:
         refuse_existing(output, names)
-    predict, card = load(path, step)
+    predict, card = load(path, step, trust_config)
     workdir.make_folder(output, "--output")
     colours = np.asarray(card["palette"], np.uint8)
     failures = 0
@@ -113,7 +116,9 @@ def run(
     return 1 if failures else 0
 
 
-def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[str, Any]]:
+def load(
+    path: Path, step: int | None = None, trust_config: bool = False
+) -> tuple[Callable[..., Any], dict[str, Any]]:
     """(predict, card) of a trained run.
 
     `predict` maps float32 tiles in [0, 1], [n, h, w, C], and the (height, width) wanted of their
@@ -121,7 +126,7 @@ def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[
     which the network sees images unless it is 1.
     """
     saved = workdir.read_config(path)
-    if not saved["card"]["class_names"]:
+    if not saved["card"].get("class_names"):
         raise InputError(
             f"The run in {path} ({saved['config_file']}) has no classes: it draws images, and "
             "segjax.predict writes label maps; call its task's predict from Python."
@@ -131,11 +136,9 @@ def load(path: Path, step: int | None = None) -> tuple[Callable[..., Any], dict[
             f"The run in {path} ({saved['config_file']}) segments volumes, and segjax.predict "
             "segments images, not volumes: call its task's predict from Python."
         )
-    module, config = cli.load_config(saved["config_file"])
+    module, config = cli.load_run(path, saved, trust_config)
     cli.require(module, "task")
-    with config.unlocked():
-        config.update(saved["values"])
-    checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"]["best"])
+    checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"].get("best", ""))
     step, variables = checkpoints.restore_variables(step)
     print(f"Step {step} of {path}.")
     variables = jax.device_put(variables, jax.devices()[0])

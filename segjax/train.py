@@ -114,11 +114,12 @@ def learning_rates(opt_state: Any) -> Scalars:
     ]
     if len(found) == 1:
         return {"learning_rate": found[0][1]}
-    keys = [
-        [str(k.key) for k in path if isinstance(k, DictKey) and k.key != "learning_rate"]
-        for path, _ in found
-    ]
-    labels = ["/".join(key) for key in keys]  # such as the names of optax.partition
+
+    def label(path: Any) -> str:  # such as the names of optax.partition
+        keys = [str(part.key) for part in path if isinstance(part, DictKey)]
+        return "/".join(key for key in keys if key != "learning_rate")
+
+    labels = [label(path) for path, _ in found]
     if len({*labels}) < len(labels) or "" in labels:
         labels = [str(i) for i in range(len(labels))]
     return {f"learning_rate/{label}": x for label, (_, x) in zip(labels, found, strict=True)}

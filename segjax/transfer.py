@@ -114,7 +114,7 @@ def load(source: str, say: Callable[[str], None] = print) -> Mapping[str, np.nda
     if not path.exists():
         raise InputError(f"{path} does not exist: give a checkpoint file or the workdir of a run.")
     if path.is_dir():
-        best = workdir.read_config(path)["values"]["best"]
+        best = workdir.read_config(path)["values"].get("best", "")
         step, variables = checkpoint.Checkpoints(path / "checkpoints", best).restore_variables()
         if jax.process_index() == 0:
             say(f"The best whole checkpoint of {path} is of step {step}.")

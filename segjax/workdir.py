@@ -109,8 +109,7 @@ def record(
     """Write what the run is and how it was started; `data` tells splits from changed ones."""
     values = {"config_file": source, "values": config, "card": card, "data": data}
     write_json(path / "config.json", values)
-    with open(path / "runs.jsonl", "a") as file:
-        file.write(json.dumps({**describe_start(), "values": config, "data": data}) + "\n")
+    append_line(path / "runs.jsonl", {**describe_start(), "values": config, "data": data})
 
 
 def changed_data(path: Path, data: Mapping[str, Any]) -> str | None:
@@ -122,20 +121,73 @@ def changed_data(path: Path, data: Mapping[str, Any]) -> str | None:
     return f"The data are not those that the run in {path} has seen: {'; '.join(changes)}."
 
 
+KINDS = {"config_file": str, "values": dict, "card": dict}
+CARD_KINDS = {"class_names": list, "palette": list, "channels": int, "scale": float | int}
+
+
 def read_config(path: Path) -> dict[str, Any]:
-    """The `config.json` of a workdir: config_file, values and card (`Experiment.card`)."""
+    """The `config.json` of a workdir: config_file, values and card (`Experiment.card`).
+
+    Raises `InputError` if there is none, it cannot be read, or is damaged.
+    """
+    file = path / "config.json"
     try:
-        saved = json.loads((path / "config.json").read_text())
-    except OSError:
+        saved = json.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         saved = {}
-    except ValueError as error:
-        raise InputError(f"{path / 'config.json'} is not valid JSON: {error}.") from None
-    if not isinstance(saved, dict) or not {"config_file", "values", "card"} <= saved.keys():
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise InputError(f"{file} is not valid JSON: {error}.") from None
+    if not isinstance(saved, dict) or not KINDS.keys() <= saved.keys():
         raise InputError(
             f"{path} is not the workdir of a run: it has no config.json of one. Give the folder "
             "that `python -m segjax.main --workdir=...` trained in."
         )
+    wrong = [name for name, kind in KINDS.items() if not isinstance(saved[name], kind)]
+    if not wrong:
+        card = saved["card"]
+        wrong = [f"card.{name}" for name in CARD_KINDS if name in card and not _fits(card, name)]
+        wrong += ["values.best"] * (not isinstance(saved["values"].get("best", ""), str))
+    if wrong:
+        raise InputError(f"{file} is damaged: {', '.join(wrong)} cannot be what a run has written.")
     return saved
+
+
+def _fits(card: Mapping[str, Any], name: str) -> bool:
+    value = card[name]
+    if not isinstance(value, CARD_KINDS[name]) or isinstance(value, bool):
+        return False
+    if name == "class_names":
+        return all(isinstance(x, str) for x in value)
+    if name == "palette":
+        rgb = [len(x) == 3 and all(c in range(256) for c in x) for x in value]
+        return all(rgb) and len(value) == len(card.get("class_names", value))
+    return value > 0 if name in ("channels", "scale") else True
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The entries of a .jsonl file, [] if there is none; one that was cut off is left out."""
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    entries = []
+    for line in lines:
+        with contextlib.suppress(ValueError):  # cut off as the machine went down
+            entries.append(json.loads(line))
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add a line to a .jsonl file, on a line of its own even if the last one was cut off."""
+    with open(path, "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            file.write(b"" if file.read(1) == b"\n" else b"\n")
+        file.write(json.dumps(entry).encode() + b"\n")
 
 
 def list_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -157,10 +209,19 @@ def list_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write beside and rename, so that the file is never half-written."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(beside, path)
+    """Write a value as JSON, whole."""
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside and rename, so that the file is never half-written; raises `InputError`."""
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def describe_start() -> dict[str, Any]:
@@ -293,8 +354,7 @@ class Report:
 
     def write(self, step: int, split: str, figures: Mapping[str, float]) -> None:
         values = {name: x if math.isfinite(x) else None for name, x in figures.items()}
-        with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        append_line(self.path / "metrics.jsonl", {"step": step, "split": split, **values})
         for name, x in figures.items():
             self.board.add_scalar(f"{split}/{name}", x, step)
 

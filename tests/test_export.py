@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from jax import export as jax_export
 from miniature import SOURCE, train_once
 from models.tiny import TINY
 
-from segjax import export
+from segjax import export, workdir
 from segjax.errors import InputError
 from segjax.weights.read import read
 
@@ -121,7 +122,7 @@ def test_arrays_keep_their_bits_type_and_order(tmp_path):
             "scalar": np.float32(2),
         }
     }
-    export.save_file(export.arrays_of(tree), tmp_path / "x")
+    (tmp_path / "x").write_bytes(export.save(export.arrays_of(tree)))
     for name, x in read(tmp_path / "x").items():
         want = tree["params"][name.removeprefix("params/")]
         assert x.dtype == want.dtype
@@ -152,7 +153,7 @@ def test_the_card_tells_what_the_network_is(trained, tmp_path):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
-def test_normalisation_is_measured_by_channel(trained, monkeypatch, order):
+def test_normalisation_is_measured_by_channel(trained, order):
     run = export.load(trained)
     source = "from segjax.tasks.semantic import semantic\n" + (
         "def task(config, card):\n"
@@ -161,14 +162,32 @@ def test_normalisation_is_measured_by_channel(trained, monkeypatch, order):
         "    return semantic(model(config, card), 2, metrics=[], size=(8, 8), **constants)\n"
     )
     module = type(sys)("spy")
+    module.__dict__["model"] = None
     exec(source, module.__dict__)
-    monkeypatch.setattr(
-        export.cli, "load_config", lambda path: (module, run.config.copy_and_resolve_references())
-    )
-    mean, std, found = export.normalisation(run._replace(card={**run.card, "channels": 3}))
+    run = run._replace(module=module, card={**run.card, "channels": 3})
+    mean, std, found = export.normalisation(run)
+    assert module.model is None  # as it was
     np.testing.assert_allclose(mean, (0.485, 0.456, 0.406), atol=1e-5)
     np.testing.assert_allclose(std, (0.229, 0.224, 0.225), atol=1e-5)
     assert found == [*order]
+
+
+def test_lines_that_were_cut_off_and_modes_of_files(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    for name in ("metrics.jsonl", "runs.jsonl"):
+        with open(tmp_path / "run" / name, "a") as file:
+            file.write('{"step": 2, "spl')
+    export.run(tmp_path / "run", tmp_path / "out", format="safetensors", step=2)
+    assert "| val | miou |" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "like_any_other").touch()
+    assert modes == {(tmp_path / "like_any_other").stat().st_mode & 0o777}
+    workdir.append_line(tmp_path / "run" / "metrics.jsonl", {"step": 3})
+    assert workdir.read_lines(tmp_path / "run" / "metrics.jsonl")[-1] == {"step": 3}
+    (tmp_path / "run" / "runs.jsonl").unlink()
+    (tmp_path / "run" / "runs.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"runs.jsonl cannot be read: Is a directory"):
+        export.run(tmp_path / "run", tmp_path / "again", format="safetensors")
 
 
 def test_files_are_not_replaced_unless_asked(trained, tmp_path):

@@ -7,7 +7,7 @@ from miniature import sources, train_once
 from ml_collections import ConfigDict
 from PIL import Image
 
-from segjax import predict
+from segjax import export, predict
 from segjax.errors import InputError
 
 SMALL = {"tile": 32, "margin": 8}
@@ -215,7 +215,7 @@ def test_runs_that_cannot_predict(trained, tmp_path):
         predict.load(copy_config(trained, tmp_path / "drawing", card=card))
     source = str(tmp_path / "old.py")
     with pytest.raises(InputError, match=r"old.py lacks task\(\)"):
-        predict.load(copy_config(trained, tmp_path / "old", config_file=source))
+        predict.load(copy_config(trained, tmp_path / "old", config_file=source), None, True)
     with pytest.raises(InputError, match=r"no config 'configs/gone.py'"):
         predict.load(copy_config(trained, tmp_path / "gone", config_file="configs/gone.py"))
 
@@ -230,10 +230,82 @@ def test_the_saved_values_are_those_of_the_prediction(trained, tmp_path):
         "def task(config, card): raise InputError(f'{config.width} {config.size} {card}')\n"
     )
     values = {"width": 7, "size": [3, 4], "best": ""}
-    copy_config(trained, tmp_path, config_file=str(spy), values=values, card={"class_names": "ab"})
+    card = {"class_names": ["ab"]}
+    copy_config(trained, tmp_path, config_file=str(spy), values=values, card=card)
     (tmp_path / "checkpoints").symlink_to(trained / "checkpoints")
-    with pytest.raises(InputError, match=r"^7 \(3, 4\) {'class_names': 'ab'}$"):
-        predict.load(tmp_path)
+    with pytest.raises(InputError, match=r"^7 \(3, 4\) {'class_names': \['ab'\]}$"):
+        predict.load(tmp_path, trust_config=True)
+    other = {"width": "wide", "size": [3, 4], "best": ""}
+    copy_config(trained, tmp_path, config_file=str(spy), values=other, card=card)
+    with pytest.raises(
+        InputError, match=r"values in .*config.json do not fit the config .*spy.py: "
+    ):
+        predict.load(tmp_path, trust_config=True)
+
+
+@pytest.mark.parametrize("program", [predict, export])
+@pytest.mark.parametrize("place", ["elsewhere", "workdir", "link"])
+def test_code_that_came_with_a_workdir_is_not_run(trained, tmp_path, monkeypatch, program, place):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    path = copy_config(trained, here.joinpath("runs").mkdir(parents=True) or here / "runs" / "x")
+    elsewhere.mkdir()
+    code = {"elsewhere": elsewhere, "workdir": path, "link": elsewhere}[place] / "config.py"
+    code.write_text("raise SystemExit('run')\n")
+    if place == "link":
+        (here / "config.py").symlink_to(code)
+    name = str(here / "config.py") if place == "link" else str(code)
+    monkeypatch.chdir(here)
+    for config_file in (name, f"{name}:argument"):
+        copy_config(trained, path, config_file=config_file)
+        with pytest.raises(InputError, match=r"Python code from outside .* give --trust_config"):
+            program.load(path)
+        with pytest.raises(SystemExit, match="run"):
+            program.load(path, None, True)
+
+
+@pytest.mark.parametrize("program", [predict, export])
+def test_the_checkouts_config_goes_before_one_that_lies_in_the_current_folder(
+    trained, tmp_path, monkeypatch, program
+):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "miniature.py").write_text("raise SystemExit('run')\n")
+    monkeypatch.chdir(tmp_path)
+    program.load(trained)
+    copy_config(trained, tmp_path / "run", config_file="mine.py")
+    (tmp_path / "mine.py").write_text("raise SystemExit('mine')\n")
+    with pytest.raises(SystemExit, match="mine"):  # the user's own, in the current folder
+        program.load(tmp_path / "run")
+
+
+DAMAGES = {
+    "empty": b"",
+    "cut off": b'{"config_file": "configs/un',
+    "not UTF-8": b"\xff\xfe\x00",
+    "a list": b"[]",
+    "a number for the file": {"config_file": 3},
+    "a list of values": {"values": []},
+    "a best that is a number": {"values": {"best": 0}},
+    "a card that is null": {"card": None},
+    "class names of numbers": {"card": {"class_names": [1, 2], "palette": [], "channels": 1}},
+    "a palette of text": {"card": {"class_names": ["a"], "palette": ["red"], "channels": 1}},
+    "a short palette": {"card": {"class_names": ["a", "b"], "palette": [[1, 2, 3]], "channels": 1}},
+    "channels of text": {"card": {"class_names": [], "palette": [], "channels": "three"}},
+    "a folder": None,
+}
+
+
+@pytest.mark.parametrize("program", [predict, export])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_config_is_one_sentence(trained, tmp_path, program, damage):
+    found = DAMAGES[damage]
+    if isinstance(found, dict):
+        copy_config(trained, tmp_path, **found)
+    elif found is None:
+        (tmp_path / "config.json").mkdir()
+    else:
+        (tmp_path / "config.json").write_bytes(found)
+    with pytest.raises(InputError, match=str(tmp_path)):
+        program.load(tmp_path)
 
 
 def test_a_full_disk_stops_with_a_sentence(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ ROOMS = {
     "ops": {"errors"},
     "nn": {"ops", "errors"},
     "backbones": {"nn", "ops", "errors"},
-    "weights": {"errors", "cli"},
+    "weights": {"errors", "cli", "workdir"},  # weights.__main__ is a program
     "models": {"backbones", "nn", "ops", "errors"},
     "losses": {"ops", "errors"},
     "metrics": {"ops", "errors"},

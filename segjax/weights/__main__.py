@@ -18,7 +18,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from segjax import cli
+from segjax import cli, workdir
 from segjax.errors import InputError
 from segjax.weights import read
 from segjax.weights.families import FAMILIES, recognise, without_collections
@@ -79,10 +79,11 @@ def convert(path: Path, tensors: Any) -> int:
         filled, _ = fill(variables, tensors, FAMILIES[family])
     except InputError as error:
         raise InputError(f"{path}, read as {family}: {error}") from error
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     seen = FAMILIES[family].input  # so that it is not forgotten on the way
-    save_file(flatten(filled), output, {"format": "segjax"} | ({"input": seen} if seen else {}))
+    about = {"format": "segjax"} | ({"input": seen} if seen else {})
+    workdir.write_whole(output, save(flatten(filled), about))
     print(f"{path} is of the family {family}; all {len(flatten(filled))} arrays are in {output}.")
     return 0
 
