@@ -1,26 +1,22 @@
 """Checkpoint files of other libraries as numpy arrays, without those libraries.
 
-A torch file is a pickle, and a pickle is a program: `torch.load` of a file from elsewhere may run
-anything. Here it is unpickled with nothing to call but what assembles tensors from bytes; a file
-that asks for more is refused.
+Nothing that is in a file is run, and no more memory taken than it can fill: see
+`segjax.weights.torch_file` too.
 """
 
+import math
 import os
-import pickle
 import re
-import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
-import ml_dtypes  # a part of jax: numpy's bfloat16
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from segjax.errors import InputError
+from segjax.weights.torch_file import check_size, read_legacy_torch, read_torch
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "params_ema", "params")
 """Under which of its names a training checkpoint keeps the weights, the first found."""
@@ -30,26 +26,6 @@ PREFIXES = ("module.", "model.")
 
 LOSSES = r"^(module\.)?(loss|criterion)\."
 """What a loss that was saved with its network keeps of its own, such as the weights of classes."""
-
-STORAGES = {
-    "DoubleStorage": np.float64,
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-    "ComplexFloatStorage": np.complex64,
-    "ComplexDoubleStorage": np.complex128,
-}
-DTYPES = (
-    *("float64", "float32", "float16", "bfloat16", "complex64", "complex128", "bool"),
-    *("int64", "int32", "int16", "int8", "uint8", "double", "float", "half", "long", "int"),
-)
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -144,148 +120,15 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         import h5py  # an extra: few need it
     except ImportError as error:
         raise InputError(f"{path} is an HDF5 file: `pip install h5py` to read it.") from error
-    arrays = {}
+    found = {}
 
     def visit(name: str, x: Any) -> None:
-        if isinstance(x, h5py.Dataset) and x.dtype.kind in "biufc":
-            arrays[name] = np.asarray(x[()])
+        if isinstance(x, h5py.Dataset) and x.dtype.kind in "biufc" and x.shape is not None:
+            found[name] = x
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)
-    return arrays
-
-
-def read_torch(path: Path) -> Any:
-    """What torch.save wrote since version 1.6: a zip of the pickle and a file for each storage."""
-    with zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise InputError(
-                f"{path} is a zip file, but not one of torch.save: give the checkpoint itself."
-            )
-        folder = pickles[0].removesuffix("data.pkl")
-        if f"{folder}byteorder" in archive.namelist():
-            check_byte_order(path, archive.read(f"{folder}byteorder") == b"little")
-        with archive.open(pickles[0]) as file:
-            tree = Unpickler(file, path).load()
-        storages: dict[str, np.ndarray] = {}
-
-        def load(storage: Storage) -> np.ndarray:
-            if storage.key not in storages:
-                data = archive.read(f"{folder}data/{storage.key}")
-                storages[storage.key] = np.frombuffer(data, storage.dtype)
-            return storages[storage.key].view(storage.dtype)
-
-        return filled(tree, load)
-
-
-def read_legacy_torch(path: Path) -> Any:
-    """What torch.save wrote before version 1.6: pickles, then the storages one after another."""
-    with open(path, "rb") as file:
-        if Unpickler(file, path).load() != LEGACY_MAGIC:
-            raise InputError(
-                f"{path} is a pickle, but not one of torch.save: save its arrays as safetensors."
-            )
-        Unpickler(file, path).load()  # the version of the format, 1001
-        check_byte_order(path, Unpickler(file, path).load()["little_endian"])
-        unpickler = Unpickler(file, path)
-        tree = unpickler.load()
-        kinds = {storage.key: storage.dtype for storage in unpickler.storages}
-        storages = {}
-        for key in Unpickler(file, path).load():
-            size = int.from_bytes(file.read(8), "little")
-            data = file.read(size * kinds[key].itemsize)
-            storages[key] = np.frombuffer(data, kinds[key])
-            if len(storages[key]) != size:
-                raise ValueError(f"storage {key} has {len(storages[key])} of {size} numbers")
-        return filled(tree, lambda storage: storages[storage.key][storage.part])
-
-
-def check_byte_order(path: Path, little: bool) -> None:
-    if not little:
-        raise InputError(
-            f"{path} was saved on a big-endian machine: save the state dict as safetensors there."
-        )
-
-
-class Storage(NamedTuple):
-    """A row of numbers that tensors are views of."""
-
-    dtype: np.dtype
-    key: str
-    part: slice  # of the storage in the file
-
-
-class Tensor(NamedTuple):
-    """A tensor before its storage is read; offset and strides count numbers, not bytes."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class Unpickler(pickle.Unpickler):
-    """Reads a pickle in which torch saved tensors, and calls nothing that it names otherwise."""
-
-    def __init__(self, file: BinaryIO | Any, path: Path) -> None:
-        super().__init__(file, encoding="utf-8")
-        self.path = path
-        self.storages: list[Storage] = []
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What stands for a global: plain functions made anew, and names of types as strings."""
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: Tensor(
-                storage, offset, tuple(shape), tuple(strides)
-            )
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return lambda tensor, *_: tensor
-        if (module, name) == ("torch", "Size"):
-            return lambda sizes=(): tuple(sizes)
-        if module in ("torch", "torch.cuda") and name in STORAGES:
-            return name
-        if module == "torch" and name in DTYPES:
-            return f"torch.{name}"
-        raise InputError(
-            f"{self.path} needs {module}.{name}, code that reading weights must not run: load it "
-            "with its own library, where you trust it, and save the state dict as safetensors."
-        )
-
-    def persistent_load(self, pid: Any) -> Storage:
-        """('storage', type, key, device, size) and, in old files, which part of it is meant."""
-        kind, storage, key, _, size, *view = pid
-        if kind != "storage":
-            raise ValueError(f"unknown kind of object {kind!r}")
-        part = slice(None)
-        if view and view[0] is not None:
-            _, offset, size = view[0]
-            part = slice(offset, offset + size)
-        self.storages.append(Storage(np.dtype(STORAGES[storage]), key, part))
-        return self.storages[-1]
-
-
-def filled(tree: Any, load: Callable[[Storage], np.ndarray]) -> Any:
-    """Nested dicts with an array for every `Tensor`, and without what is neither."""
-    if isinstance(tree, Tensor):
-        return strided(load(tree.storage), tree)
-    if not isinstance(tree, Mapping):
-        return None
-    return {str(name): filled(x, load) for name, x in tree.items()}
-
-
-def strided(numbers: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """The view of its storage that a tensor is; a copy unless it is one piece."""
-    shape, strides = tensor.shape, tensor.strides
-    if len(shape) != len(strides) or min((tensor.offset, *shape, *strides)) < 0:
-        raise ValueError(f"impossible strides {strides} of a tensor {shape}")
-    if 0 in shape:
-        return np.empty(shape, numbers.dtype)
-    last = tensor.offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-    if last >= len(numbers):
-        raise ValueError(f"a tensor {shape} reaches beyond its {len(numbers)} numbers")
-    steps = [step * numbers.itemsize for step in strides]
-    view = as_strided(numbers[tensor.offset :], shape, steps)
-    return np.asarray(view, order="C")
+        # What was never written costs the file nothing, and of what was, whole chunks are read.
+        sizes = [max(x.size, math.prod(x.chunks or ())) * x.dtype.itemsize for x in found.values()]
+        check_size(path, sum(sizes))
+        return {name: np.asarray(x[()]) for name, x in found.items()}
