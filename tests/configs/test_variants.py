@@ -128,6 +128,12 @@ def test_conventions_of_the_released_checkpoints():
     model = module.model(config, CARD)
     assert model.convention == "half-pixel"
     assert model.upsample(features=1).convention == "half-pixel"
+    assert model.aspp(2).rates == (6, 12, 18, 24)
+    config.model.rates = (3, 6, 9, 12)  # deeplab-pytorch's DeepLabV2S
+    assert module.model(config, CARD).aspp(2).rates == (3, 6, 9, 12)
+    config.model.rates = (3, 0)
+    with pytest.raises(InputError, match=r"config.model.rates must be numbers from 1 on, not \(3"):
+        module.model(config, CARD)
     module, config = cli.load_config(str(ROOT / "configs/hrnet.py"), {"model.head": "ocr"})
     for convention in ("half-pixel", "corner-aligned"):
         config.model.convention = convention
