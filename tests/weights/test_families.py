@@ -18,6 +18,16 @@ from segjax.weights.keymap import fill, flatten, within
 PAGE = (ROOT / "docs/weights.md").read_text()
 ROWS = re.findall(r"^\| `([\w ]+)` \| .* \| `(.*)` \|$", PAGE, re.M)
 COMMANDS = [row for row in ROWS if row[1].startswith("configs/")]
+COMMANDS += [
+    (
+        "authors UNET_MILESIAL",
+        "configs/unet_camvid.py --config.model.variant=bilinear --config.init_from=FILE",
+    ),
+    (
+        "authors ALBUNET34",
+        "configs/ternausnet.py --config.model.variant=albunet34_transposed --config.init_from=FILE",
+    ),
+]
 TINY = ZOO | {"deconvnet": {"model.width": 8, "model.hidden": 8}}
 
 
