@@ -4,6 +4,7 @@ Nothing that is in a file is run, and no more memory taken than it can fill: see
 `segjax.weights.torch_file` too.
 """
 
+import json
 import math
 import os
 import re
@@ -11,33 +12,122 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes  # a part of jax: numpy's bfloat16 and float8
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import load_file
 
 from segjax.errors import InputError
-from segjax.weights.torch_file import check_size, read_legacy_torch, read_torch
+from segjax.weights.torch_file import FLOAT8, check_size, read_legacy_torch, read_torch
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "params_ema", "params")
 """Under which of its names a training checkpoint keeps the weights, the first found."""
 
-PREFIXES = ("module.", "model.")
+PREFIXES = ("module.", "model.", "net.")
 """What wrapping modules put before every name."""
 
-LOSSES = r"^(module\.)?(loss|criterion)\."
+COMPILED = "_orig_mod."
+"""What torch.compile puts into names."""
+
+LOSSES = r"^(module\.)?(loss|criterion)(_\w+)?\."
 """What a loss that was saved with its network keeps of its own, such as the weights of classes."""
+
+BESIDE = r"^(n_averaged|((pixel|image)_)?(mean|std)|class_weights?|pos_weight)$"
+"""What a wrapping module keeps of its own beside the network, such as how many it averages."""
+
+
+SAFETENSORS = {
+    **{f"F{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
+    **{f"I{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
+    "BOOL": np.dtype("bool"),
+    "C64": np.dtype("complex64"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
+    "F8_E4M3FNUZ": np.dtype(ml_dtypes.float8_e4m3fnuz),
+    "F8_E5M2FNUZ": np.dtype(ml_dtypes.float8_e5m2fnuz),
+}
+"""Types by their names in .safetensors files."""
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint by name, whatever wraps them in the file taken off.
 
     Reads safetensors, torch's .pt and .pth (the zip files since 1.6 and those before) and HDF5, as
-    Keras writes it; the contents tell which, not the name. Of a training checkpoint the weights are
-    read (`WRAPPERS`), names lose a prefix that all share (`PREFIXES`), and what is no array or
-    belongs to the loss is dropped. HDF5 needs the package h5py. Arrays may be read-only. Raises
-    `InputError` for files that are damaged, of another kind, or ask for code to be run.
+    Keras writes it; the contents tell which, not the name. Of one in several files, as transformers
+    writes them, give the folder or the .index.json. Of a training checkpoint the weights are read
+    (`WRAPPERS`), names lose a prefix that all share (`PREFIXES`) but for what the wrapper keeps
+    `BESIDE` the network, and what is no array or belongs to the loss is dropped. HDF5 needs the
+    package h5py. Arrays may be read-only; those of float8 become float32. Raises `InputError` for
+    files that are damaged, of another kind, or ask for code to be run.
     """
     path = Path(path)
+    files = shards(path)
+    tree = contents(path) if files is None else joined(path, files)
+    arrays = unwrap(tree) if isinstance(tree, Mapping) else {}
+    if not arrays:
+        raise InputError(f"The checkpoint {path} holds no named arrays: save a state dict.")
+    small = {name: x for name, x in arrays.items() if x.dtype.name in FLOAT8}
+    return {**arrays, **{name: x.astype(np.float32) for name, x in small.items()}}
+
+
+def shards(path: Path) -> list[Path] | None:
+    """The files of a checkpoint in several: a folder of them, or their index. None for one file.
+
+    Raises `InputError` where not all of them are there.
+    """
+    index = path if path.name.endswith(".index.json") else None
+    if path.is_dir():
+        found = sorted(path.glob("*.index.json"), key=lambda x: ".safetensors" not in x.name)
+        numbered = [x for x in path.iterdir() if re.search(r"-\d+-of-\d+\.\w+$", x.name)]
+        if not found and not numbered:
+            single = path / "model.safetensors"
+            return [single] if single.is_file() else None
+        index = found[0] if found else None
+        if index is None:
+            kinds = sorted({x.suffix for x in numbered}, key=lambda kind: kind != ".safetensors")
+            files = sorted(x for x in numbered if x.suffix == kinds[0])
+            wanted = int(re.findall(r"-of-(\d+)\.", files[0].name)[0])
+            if len(files) != wanted:
+                raise InputError(
+                    f"{path} has {len(files)} of {wanted} files: download all of them."
+                )
+            return files
+    if index is None:
+        return None
+    names = sorted({*named_by(index).values()})
+    for name in names:
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise InputError(f"{index} names {name}, which is not beside it: download all files.")
+    return [index.parent / name for name in names]
+
+
+def named_by(index: Path) -> dict[str, str]:
+    """In which file each array is, as a .index.json says."""
+    try:
+        files = json.loads(index.read_text())["weight_map"]
+        return {str(name): str(file) for name, file in files.items()}
+    except OSError as error:
+        raise InputError(f"{index} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{index} has no weight_map of arrays and files in JSON.") from error
+
+
+def joined(path: Path, files: list[Path]) -> dict[str, Any]:
+    """The contents of several files; raises `InputError` where two hold an array of one name."""
+    tree: dict[str, Any] = {}
+    for file in files:
+        part = contents(file)
+        if not isinstance(part, Mapping) or not tree.keys().isdisjoint(part):
+            raise InputError(f"{file} is no part of {path}: each holds other named arrays.")
+        tree |= part
+    return tree
+
+
+def contents(path: Path) -> Any:
+    """What one file holds, arrays in nested dicts."""
     try:
         with open(path, "rb") as file:
             start = file.read(16)
@@ -50,7 +140,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             "or .pth file or a Keras .h5 file, downloaded whole."
         )
     try:
-        tree = reader(path)
+        return reader(path)
     except InputError:
         raise
     except Exception as error:  # of a damaged file, pickle raises anything
@@ -58,14 +148,12 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise InputError(
             f"The checkpoint {path} is damaged or cut off ({reason}): download or save it again."
         ) from error
-    arrays = unwrap(tree) if isinstance(tree, Mapping) else {}
-    if not arrays:
-        raise InputError(f"The checkpoint {path} holds no named arrays: save a state dict.")
-    return arrays
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """What a .safetensors file says of itself; other files say nothing."""
+    """What a .safetensors file says of itself; others, and folders, say nothing."""
+    if path.is_dir():
+        return {}
     with open(path, "rb") as file:
         start = file.read(16)
     if reader_of(start) is not read_safetensors:
@@ -76,14 +164,15 @@ def metadata(path: Path) -> dict[str, str]:
 
 def reader_of(start: bytes) -> Callable[[Path], Any] | None:
     """What reads a file that begins with these bytes."""
+    # First the length of a header, which may begin like any other file, and its JSON.
+    if start[4:9] == b"\0\0\0\0{":
+        return read_safetensors
     if start.startswith(b"PK"):
         return read_torch
     if start.startswith(b"\x80"):  # a pickle of protocol 2 or later
         return read_legacy_torch
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return read_hdf5
-    if start[8:9] == b"{":  # after the length of its header, in JSON
-        return read_safetensors
     return None
 
 
@@ -91,10 +180,14 @@ def unwrap(tree: Mapping[Any, Any]) -> dict[str, np.ndarray]:
     """The arrays in nested dicts by dotted name, out of what wraps them."""
     while inner := [name for name in WRAPPERS if isinstance(tree.get(name), Mapping)]:
         tree = tree[inner[0]]
-    arrays = {name: x for name, x in named_arrays(tree) if not re.search(LOSSES, name)}
-    while prefix := [p for p in PREFIXES if arrays and all(name.startswith(p) for name in arrays)]:
-        arrays = {name.removeprefix(prefix[0]): x for name, x in arrays.items()}
-    return arrays
+    arrays = {name.replace(COMPILED, ""): x for name, x in named_arrays(tree)}
+    arrays = {name: x for name, x in arrays.items() if not re.search(LOSSES, name)}
+    while True:
+        inner = {name: x for name, x in arrays.items() if not re.search(BESIDE, name)}
+        prefix = [p for p in PREFIXES if inner and all(name.startswith(p) for name in inner)]
+        if not prefix:
+            return arrays
+        arrays = {name.removeprefix(prefix[0]): x for name, x in inner.items()}
 
 
 def named_arrays(tree: Mapping[Any, Any], prefix: str = ""):
@@ -108,10 +201,20 @@ def named_arrays(tree: Mapping[Any, Any], prefix: str = ""):
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
-    except (KeyError, TypeError) as error:  # of numpy's types; float8 is not among them
-        raise InputError(f"{path} has arrays of a type that numpy lacks ({error}).") from error
     except SafetensorError as error:
         raise ValueError(error) from error
+    except (AttributeError, KeyError, TypeError):  # for types that numpy has no name of
+        found = deserialize(path.read_bytes())
+    kinds = {x["dtype"] for _, x in found} - SAFETENSORS.keys()
+    if kinds:
+        raise InputError(
+            f"{path} has arrays of the types {', '.join(sorted(kinds))}, which cannot be read: "
+            "save them as float32."
+        )
+    return {
+        name: np.frombuffer(x["data"], SAFETENSORS[x["dtype"]]).reshape(x["shape"])
+        for name, x in found
+    }
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:

@@ -15,7 +15,6 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import ml_dtypes  # a part of jax: numpy's bfloat16
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from segjax.errors import InputError
 
@@ -32,10 +31,16 @@ STORAGES = {
     "BoolStorage": np.bool_,
     "ComplexFloatStorage": np.complex64,
     "ComplexDoubleStorage": np.complex128,
+    "UntypedStorage": np.uint8,  # of tensors whose type is named beside it, one of NEW_DTYPES
+}
+FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
+NEW_DTYPES = {f"torch.{name}": np.dtype(getattr(ml_dtypes, name)) for name in FLOAT8} | {
+    f"torch.{name}": np.dtype(name) for name in ("uint16", "uint32", "uint64")
 }
 DTYPES = (
     *("float64", "float32", "float16", "bfloat16", "complex64", "complex128", "bool"),
     *("int64", "int32", "int16", "int8", "uint8", "double", "float", "half", "long", "int"),
+    *("uint16", "uint32", "uint64", *FLOAT8),
 )
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 MOST = 100
@@ -149,11 +154,15 @@ class Unpickler(pickle.Unpickler):
             return lambda storage, offset, shape, strides, *_: Tensor(
                 storage, offset, tuple(shape), tuple(strides)
             )
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v3"):
+            return lambda storage, offset, shape, strides, _grad, _hooks, dtype, *_: Tensor(
+                storage._replace(dtype=NEW_DTYPES[dtype]), offset, tuple(shape), tuple(strides)
+            )
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor
         if (module, name) == ("torch", "Size"):
             return lambda sizes=(): tuple(sizes)
-        if module in ("torch", "torch.cuda") and name in STORAGES:
+        if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGES:
             return name
         if module == "torch" and name in DTYPES:
             return f"torch.{name}"
@@ -179,8 +188,9 @@ def filled(tree: Any, load: Callable[[Storage], np.ndarray], path: Path) -> Any:
     """Nested dicts with an array for every `Tensor`, and without what is neither.
 
     A few bytes can claim a tensor of any size by strides of 0, and any number of entries by a dict
-    within a dict, over and over: no tensor may be larger than the file, nor dicts have more entries
-    than it has bytes, and copies of views may be `MOST` times its size together.
+    within a dict, over and over: no tensor may be larger than its storage and than the file, nor
+    dicts have more entries than that has bytes, and copies of views may be `MOST` times its size
+    together.
     """
     size = path.stat().st_size
     entries = copied = 0
@@ -194,8 +204,9 @@ def filled(tree: Any, load: Callable[[Storage], np.ndarray], path: Path) -> Any:
             return {str(key): fill(value, f"{name}.{key}") for key, value in x.items()}
         if not isinstance(x, Tensor):
             return None
-        view = strided(load(x.storage), x)
-        if view.nbytes > size:
+        numbers = load(x.storage)
+        view = strided(numbers, x)
+        if view.nbytes > max(size, numbers.nbytes):
             raise InputError(
                 f"{path}: the tensor {name[1:]} repeats a few numbers to {view.nbytes:,} bytes, "
                 f"more than the file's {size:,}: save a copy of it, `.clone()`, where you trust it."
@@ -222,4 +233,4 @@ def strided(numbers: np.ndarray, tensor: Tensor) -> np.ndarray:
     if last >= len(numbers):
         raise ValueError(f"a tensor {shape} reaches beyond its {len(numbers)} numbers")
     steps = [step * numbers.itemsize for step in strides]
-    return as_strided(numbers[tensor.offset :], shape, steps)
+    return np.ndarray(shape, numbers.dtype, numbers, tensor.offset * numbers.itemsize, steps)

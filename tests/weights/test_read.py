@@ -19,14 +19,16 @@ from segjax.weights.torch_file import LEGACY_MAGIC
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 VALUES = np.load(GOLDEN / "torch_values.npz")
-NAMES = ("views", "training", "nested", "ema")
+NAMES = ("views", "training", "nested", "ema", "averaged", "compiled")
 KINDS = ("zip", "legacy")
 
 
 def values_of(name):
     """What torch loads, the names without what wraps them."""
     found = {key.partition("/")[2]: VALUES[key] for key in VALUES if key.startswith(f"{name}/")}
-    prefix = {"training": "module.", "nested": "model."}.get(name, "")
+    found.pop("n_averaged", None)
+    wrapped = {"training": "module.", "averaged": "module.", "nested": "model."}
+    prefix = wrapped.get(name, "_orig_mod.")
     return {key.removeprefix(prefix): x for key, x in found.items()}
 
 
@@ -41,6 +43,27 @@ def test_torch_files_hold_what_torch_finds_in_them(name, kind):
         assert got[key].flags.c_contiguous
         np.testing.assert_array_equal(got[key].astype(x.dtype), x, err_msg=key)
         assert got[key].shape == x.shape, key
+
+
+def test_float8_is_read_as_float32():
+    for file in ("torch_float8_zip.pt", "float8.safetensors"):
+        got, want = read(GOLDEN / file), values_of("float8")
+        for name in ("e4m3", "e5m2", "fnuz"):
+            assert got[name].dtype == np.float32
+            np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+        np.testing.assert_array_equal(got["float32"], want["float32"])
+        assert got["uint16"].dtype == np.uint16
+        np.testing.assert_array_equal(got["uint16"], [3, 65535])
+    assert got["bfloat16"].dtype == ml_dtypes.bfloat16
+
+
+def test_a_type_that_cannot_be_read_is_named(tmp_path):
+    about = {"w": {"dtype": "F4", "shape": [2, 4], "data_offsets": [0, 4]}}
+    header = json.dumps(about).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(InputError, match="x.safetensors has arrays of the types F4, which cannot"):
+        read(path)
 
 
 def test_the_averaged_weights_are_taken():
@@ -111,6 +134,16 @@ def tensor_pickle(tmp_path, size, offset, shape, strides, storage="FloatStorage"
         archive.writestr("archive/data.pkl", tree)
         archive.writestr("archive/data/0", numbers)
     return path
+
+
+def test_safetensors_whose_header_is_as_long_as_a_pickle_begins(tmp_path):
+    path = tmp_path / "x"
+    for padding in range(256):
+        save_file({"a": np.ones(2)}, path, {"padding": padding * "x"})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert read(path).keys() == {"a"}
 
 
 def test_a_view_written_by_hand(tmp_path):
@@ -257,6 +290,72 @@ def test_nested_modules_get_dotted_names_and_a_prefix_of_some_stays(tmp_path):
     assert read(tmp_path / "some").keys() == arrays.keys()
     save_file({"module.model.a": np.ones(2), "module.model.b": np.ones(1)}, tmp_path / "all")
     assert read(tmp_path / "all").keys() == {"a", "b"}
+
+
+def test_what_a_wrapping_module_keeps_beside_the_network_is_dropped(tmp_path):
+    """As Lightning saves a module whose `model`, or compiled `net`, is the network."""
+    beside = {"mean": np.ones((3, 1, 1)), "std": np.ones((3, 1, 1)), "loss_fn.weight": np.ones(4)}
+    for prefix in ("model.", "net.", "net._orig_mod.", "_orig_mod.module."):
+        save_file(
+            {f"{prefix}a.weight": np.ones(2), f"{prefix}b": np.ones(1), **beside}, tmp_path / "x"
+        )
+        assert read(tmp_path / "x").keys() == {"a.weight", "b"}
+    save_file({"encoder._orig_mod.a": np.ones(2), "mean": np.ones(3)}, tmp_path / "part")
+    assert read(tmp_path / "part").keys() == {"encoder.a", "mean"}  # nothing wraps these
+
+
+def save_shards(folder, index="model.safetensors.index.json"):
+    files = {"model-00001-of-00002.safetensors": {"net.a": np.arange(3)}}
+    files["model-00002-of-00002.safetensors"] = {"net.b.weight": np.ones((2, 1), np.float32)}
+    for name, arrays in files.items():
+        save_file(arrays, folder / name)
+    names = {key: name for name, arrays in files.items() for key in arrays}
+    if index:
+        (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": names}))
+
+
+@pytest.mark.parametrize("index", ["model.safetensors.index.json", None])
+def test_a_checkpoint_in_several_files(tmp_path, index):
+    """As transformers writes large ones: shards, and an index of them."""
+    save_shards(tmp_path, index)
+    (tmp_path / "config.json").write_text("{}")
+    for path in (tmp_path, *tmp_path.glob("*.index.json")):
+        got = read(path)
+        assert got.keys() == {"a", "b.weight"}
+        np.testing.assert_array_equal(got["a"], [0, 1, 2])
+    (tmp_path / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(InputError, match=r"download (them )?all"):
+        read(tmp_path)
+
+
+def test_a_folder_of_one_file(tmp_path):
+    save_file({"a": np.ones(2)}, tmp_path / "model.safetensors")
+    assert read(tmp_path).keys() == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("{", "index.json has no weight_map"),
+        ('{"weight_map": [1]}', "index.json has no weight_map"),
+        ('{"weight_map": {"a": "../x.safetensors"}}', "which is not beside it"),
+        ('{"weight_map": {"a": "none.safetensors"}}', "names none.safetensors, which is not"),
+    ],
+)
+def test_a_bad_index_is_refused(tmp_path, text, match):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    save_file({"a": np.ones(2)}, tmp_path / "x.safetensors")
+    (inner / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(InputError, match=match):
+        read(inner)
+
+
+def test_shards_with_an_array_of_one_name_are_refused(tmp_path):
+    for i in (1, 2):
+        save_file({"a": np.ones(i)}, tmp_path / f"model-0000{i}-of-00002.safetensors")
+    with pytest.raises(InputError, match="00002-of-00002.safetensors is no part of"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.02, 0.3, 0.6, 0.95, 0.999])
