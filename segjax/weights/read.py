@@ -78,41 +78,39 @@ def shards(path: Path) -> list[Path] | None:
 
     Raises `InputError` where not all of them are there.
     """
-    index = path if path.name.endswith(".index.json") else None
-    if path.is_dir():
-        found = sorted(path.glob("*.index.json"), key=lambda x: ".safetensors" not in x.name)
-        numbered = [x for x in path.iterdir() if re.search(r"-\d+-of-\d+\.\w+$", x.name)]
-        if not found and not numbered:
-            single = path / "model.safetensors"
-            return [single] if single.is_file() else None
-        index = found[0] if found else None
-        if index is None:
-            kinds = sorted({x.suffix for x in numbered}, key=lambda kind: kind != ".safetensors")
-            files = sorted(x for x in numbered if x.suffix == kinds[0])
-            wanted = int(re.findall(r"-of-(\d+)\.", files[0].name)[0])
-            if len(files) != wanted:
-                raise InputError(
-                    f"{path} has {len(files)} of {wanted} files: download all of them."
-                )
-            return files
-    if index is None:
+    if path.name.endswith(".index.json"):
+        return listed(path)
+    if not path.is_dir():
         return None
-    names = sorted({*named_by(index).values()})
-    for name in names:
-        if Path(name).name != name or not (index.parent / name).is_file():
-            raise InputError(f"{index} names {name}, which is not beside it: download all files.")
-    return [index.parent / name for name in names]
+    indices = sorted(path.glob("*.index.json"), key=lambda x: ".safetensors" not in x.name)
+    if indices:
+        return listed(indices[0])
+    single = path / "model.safetensors"
+    if single.is_file():
+        return [single]
+    numbered = [x for x in path.iterdir() if re.search(r"-\d+-of-\d+\.\w+$", x.name)]
+    kinds = sorted({x.suffix for x in numbered}, key=lambda kind: kind != ".safetensors")
+    files = sorted(x for x in numbered if x.suffix == kinds[0])
+    wanted = {int(x.stem.rpartition("-")[2]) for x in files}
+    if files and wanted != {len(files)}:
+        raise InputError(
+            f"{path} has {len(files)} files of {max(wanted)}: download all of one checkpoint."
+        )
+    return files or None
 
 
-def named_by(index: Path) -> dict[str, str]:
-    """In which file each array is, as a .index.json says."""
+def listed(index: Path) -> list[Path]:
+    """The files that a .index.json names, which lie beside it."""
     try:
-        files = json.loads(index.read_text())["weight_map"]
-        return {str(name): str(file) for name, file in files.items()}
+        names = {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
     except OSError as error:
         raise InputError(f"{index} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{index} has no weight_map of arrays and files in JSON.") from error
+    for name in names:
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise InputError(f"{index} names {name}, which is not beside it: download all files.")
+    return [index.parent / name for name in sorted(names)]
 
 
 def joined(path: Path, files: list[Path]) -> dict[str, Any]:
