@@ -3,7 +3,12 @@
     python -m segjax.main --config=configs/deeplab_v2.py --config.manual_dir=camvid
     python -m segjax.main --config=configs/deeplab_v2.py --config.manual_dir=camvid \\
         --config.model.backbone=resnet50 --config.model.width=16
+    python -m segjax.main --config=configs/deeplab_v2.py --config.manual_dir=camvid \\
+        --config.model.rates=3,6,9,12 --config.model.convention=half-pixel \\
+        --config.input=caffe --config.init_from=FILE
 
+config.model.rates are those of the dilated classifiers; deeplab-pytorch's `DeepLabV2S` has the
+third command's, and no name in its checkpoint tells.
 The paper's VOC 2012 test mean IU is 79.7, with COCO and the CRF.
 """
 
@@ -15,8 +20,8 @@ from ml_collections import ConfigDict
 from segjax import recipe
 from segjax.backbones.resnet import resnet50, resnet101, resnet152
 from segjax.core import Experiment, Task
-from segjax.errors import choose
-from segjax.models.deeplab_v2 import DeepLabV2
+from segjax.errors import InputError, choose
+from segjax.models.deeplab_v2 import DeepLabV2, SummedASPP
 from segjax.nn.upsample import Bilinear
 
 RESNETS = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet152}
@@ -25,8 +30,11 @@ AUXILIARY = {f"scale_{scale:g}": 1.0 for scale in SCALES}  # a loss on each, and
 
 
 def get_config() -> ConfigDict:
-    # The authors' Caffe resizes with aligned corners, the port to PyTorch by half-pixel.
-    return recipe.get_config(backbone="resnet101", width=64, convention="corner-aligned")
+    # The authors' Caffe resizes with aligned corners, the port to PyTorch by half-pixel: the image
+    # by the factors themselves, as torch does with a scale_factor.
+    return recipe.get_config(
+        backbone="resnet101", width=64, convention="corner-aligned", rates=SummedASPP.rates
+    )
 
 
 def model(config: Any, card: dict) -> DeepLabV2:
@@ -41,12 +49,16 @@ def model(config: Any, card: dict) -> DeepLabV2:
         pool_rounding="ceil",
         **recipe.backbone_options(config),
     )
+    rates = config.model.rates
+    if not rates or min(rates) < 1:
+        raise InputError(f"--config.model.rates must be numbers from 1 on, not {rates}.")
+    aspp = functools.partial(SummedASPP, rates=rates)
     convention = recipe.convention(config)
     upsample = functools.partial(Bilinear, convention=convention)
     options: dict[str, Any] = {"upsample": upsample, "convention": convention} | recipe.options(
         config
     )
-    return DeepLabV2(len(card["class_names"]), backbone, scales=SCALES, **options)
+    return DeepLabV2(len(card["class_names"]), backbone, aspp, scales=SCALES, **options)
 
 
 sources, card = recipe.sources, recipe.card

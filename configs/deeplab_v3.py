@@ -9,11 +9,11 @@
         --config.model.variant=torchvision \\
         --config.init_from=deeplabv3_resnet50_coco-cd0a2569.pth
 
-config.model.variant is paper, torchvision, smp (segmentation-models-pytorch) or mmseg
-(mmsegmentation): networks that differ in a few layers. config.model.output_stride is 16 or 8 in the
-paper's, 8 or 16 in smp's and 8 in the others; torchvision's backbone is also mobilenet_v3_large, at
-16. The paper's VOC 2012 test mIoU is 85.7, with ResNet-101; torchvision's 66.4 on COCO images with
-VOC labels.
+config.model.variant is paper, torchvision, smp (segmentation-models-pytorch), mmseg
+(mmsegmentation) or deeplab_pytorch: networks that differ in a few layers.
+config.model.output_stride is 16 or 8 in the paper's and deeplab_pytorch's, 8 or 16 in smp's and 8
+in the others; torchvision's backbone is also mobilenet_v3_large, at 16. The paper's VOC 2012 test
+mIoU is 85.7, with ResNet-101; torchvision's 66.4 on COCO images with VOC labels.
 """
 
 import functools
@@ -29,6 +29,7 @@ from segjax.models.deeplab_v3 import (
     DeepLabV3,
     deeplab_v3_mmseg,
     deeplab_v3_mobilenet_v3,
+    deeplab_v3_pytorch,
     deeplab_v3_torchvision,
 )
 from segjax.nn.aspp import ASPP
@@ -87,8 +88,21 @@ def mmseg(config: Any, num_classes: int) -> DeepLabV3:
     return net.clone(backbone=recipe.prepared(net.backbone, config))
 
 
-VARIANTS = {"paper": paper, "torchvision": torchvision, "smp": smp, "mmseg": mmseg}
-AUXILIARY = {"paper": {}, "torchvision": {"aux": 0.5}, "smp": {}, "mmseg": {"aux": 0.4}}
+def deeplab_pytorch(config: Any, num_classes: int) -> DeepLabV3:
+    width, stride = config.model.width, recipe.output_stride(config, 16, 8)
+    make, options = resnet(config, (width,)), recipe.options(config)
+    net = deeplab_v3_pytorch(make, num_classes, output_stride=stride, features=4 * width, **options)
+    return net.clone(backbone=recipe.prepared(net.backbone, config))
+
+
+VARIANTS = {
+    "paper": paper,
+    "torchvision": torchvision,
+    "smp": smp,
+    "mmseg": mmseg,
+    "deeplab_pytorch": deeplab_pytorch,
+}
+AUXILIARY = {"torchvision": {"aux": 0.5}, "mmseg": {"aux": 0.4}}  # none in the others
 
 
 def model(config: Any, card: dict) -> DeepLabV3:
@@ -100,7 +114,7 @@ sources, card = recipe.sources, recipe.card
 
 
 def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card), AUXILIARY[config.model.variant])
+    return recipe.task(config, card, model(config, card), AUXILIARY.get(config.model.variant))
 
 
 def build(config: Any) -> Experiment:

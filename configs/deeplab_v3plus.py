@@ -8,9 +8,9 @@
     python -m segjax.main --config=configs/deeplab_v3plus.py --config.manual_dir=camvid \\
         --config.model.variant=smp --config.model.backbone=resnet34 --config.init_from=FILE
 
-config.model.variant is paper, smp (segmentation-models-pytorch) or mmseg (mmsegmentation): networks
-that differ in a few layers. config.model.output_stride is 16 or 8, in mmseg's always 8. The paper's
-VOC 2012 test mIoU is 87.8, with Xception-65 and COCO.
+config.model.variant is paper, smp (segmentation-models-pytorch), mmseg (mmsegmentation) or
+deeplab_pytorch: networks that differ in a few layers. config.model.output_stride is 16 or 8, in
+mmseg's always 8. The paper's VOC 2012 test mIoU is 87.8, with Xception-65 and COCO.
 """
 
 import functools
@@ -22,7 +22,12 @@ from segjax import recipe
 from segjax.backbones.resnet import RESNETS
 from segjax.core import Experiment, Task
 from segjax.errors import choose
-from segjax.models.deeplab_v3plus import DeepLabV3Plus, deeplab_v3plus_mmseg, deeplab_v3plus_smp
+from segjax.models.deeplab_v3plus import (
+    DeepLabV3Plus,
+    deeplab_v3plus_mmseg,
+    deeplab_v3plus_pytorch,
+    deeplab_v3plus_smp,
+)
 from segjax.nn.aspp import ASPP
 
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # by output stride
@@ -83,8 +88,21 @@ def mmseg(config: Any, num_classes: int) -> DeepLabV3Plus:
     return net.clone(backbone=recipe.prepared(net.backbone, config))
 
 
-VARIANTS = {"paper": paper, "smp": smp, "mmseg": mmseg}
-AUXILIARY = {"paper": {}, "smp": {}, "mmseg": {"aux": 0.4}}
+def deeplab_pytorch(config: Any, num_classes: int) -> DeepLabV3Plus:
+    width = config.model.width
+    net = deeplab_v3plus_pytorch(
+        resnet(config, (width,)),
+        num_classes,
+        output_stride=recipe.output_stride(config, 16, 8),
+        features=4 * width,
+        low_features=3 * width // 4,
+        **recipe.options(config),
+    )
+    return net.clone(backbone=recipe.prepared(net.backbone, config))
+
+
+VARIANTS = {"paper": paper, "smp": smp, "mmseg": mmseg, "deeplab_pytorch": deeplab_pytorch}
+AUXILIARY = {"mmseg": {"aux": 0.4}}  # none in the others
 
 
 def model(config: Any, card: dict) -> DeepLabV3Plus:
@@ -96,7 +114,7 @@ sources, card = recipe.sources, recipe.card
 
 
 def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card), AUXILIARY[config.model.variant])
+    return recipe.task(config, card, model(config, card), AUXILIARY.get(config.model.variant))
 
 
 def build(config: Any) -> Experiment:

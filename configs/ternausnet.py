@@ -25,6 +25,7 @@ VARIANTS = {
     "ternausnet16": ternausnet.ternausnet16,
     "ternausnet16_transposed": ternausnet.ternausnet16_transposed,
     "albunet34": ternausnet.albunet34,
+    "albunet34_transposed": ternausnet.albunet34_transposed,
 }
 
 

@@ -5,7 +5,8 @@
 
 Images and masks are paired by name; a fifth of them, chosen by a hash of the name, validates,
 unless there are train/ and val/ folders. Training sees random crops of `crop`, evaluation whole
-images of at most `eval_size`. docs/data.md tells which files can be read.
+images of at most `eval_size`. docs/data.md tells which files can be read. config.model.variant is
+transposed or bilinear, milesial/Pytorch-UNet's two: what halves the channels on the way up.
 """
 
 from typing import Any
@@ -14,12 +15,12 @@ from ml_collections import ConfigDict
 
 from segjax import recipe
 from segjax.core import Experiment, Task
-from segjax.models.unet import UNet
-from segjax.nn.layers import BatchNorm
+from segjax.errors import choose
+from segjax.models.unet import PADDED, UNet
 
 
 def get_config() -> ConfigDict:
-    config = recipe.get_config(width=16, dropout=0.2)
+    config = recipe.get_config(variant="transposed", width=16, dropout=0.2)
     config.dataset = "folder"
     config.batch_size = 4
     config.crop = (256, 256)
@@ -29,11 +30,10 @@ def get_config() -> ConfigDict:
 
 
 def model(config: Any, card: dict) -> UNet:
-    return UNet(
+    make = choose(PADDED, config.model.variant, "config.model.variant")
+    return make(
         len(card["class_names"]),
         width=config.model.width,
-        padding="same",
-        norm=BatchNorm,
         dropout=config.model.dropout,
         **recipe.options(config),
     )

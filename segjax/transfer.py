@@ -4,9 +4,9 @@
     python -m segjax.main --config=configs/fcn16s.py \\
         --config.init_from=runs/fcn32s:backbone,fc6,fc7,score_fr
 
-Before the colon is a checkpoint file, the workdir of a run, or an https:// address with a checksum
-(`segjax.weights.download`); after it the parts of the model to fill, all of it by default. The
-layers of a classifier for other classes start anew.
+Before the colon is a checkpoint file or a folder of its shards, the workdir of a run, or an
+https:// address with a checksum (`segjax.weights.download`); after it the parts of the model to
+fill, all of it by default. The layers of a classifier for other classes start anew.
 """
 
 import re
@@ -99,8 +99,13 @@ def split(source: str) -> tuple[str, list[str]]:
 def input_of(source: str) -> str | None:
     """The config.input that a run had, or that its file or a converted one remembers, if any."""
     path = located(source)
-    about = workdir.read_config(path)["values"] if path.is_dir() else read.metadata(path)
+    about = workdir.read_config(path)["values"] if is_run(path) else read.metadata(path)
     return about.get("input")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is the workdir of a run, or else a checkpoint in several files."""
+    return path.is_dir() and ((path / "checkpoints").is_dir() or read.shards(path) is None)
 
 
 def located(source: str) -> Path:
@@ -113,7 +118,7 @@ def load(source: str, say: Callable[[str], None] = print) -> Mapping[str, np.nda
     path = located(source)
     if not path.exists():
         raise InputError(f"{path} does not exist: give a checkpoint file or the workdir of a run.")
-    if path.is_dir():
+    if is_run(path):
         best = workdir.read_config(path)["values"].get("best", "")
         step, variables = checkpoint.Checkpoints(path / "checkpoints", best).restore_variables()
         if jax.process_index() == 0:

@@ -98,6 +98,19 @@ def test_shapes_need_no_file():
         task.init(jax.random.key(0), None)
 
 
+def test_a_folder_of_shards(file, tmp_path):
+    _, saved = file
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")  # transformers'
+    for i in (0, 1):
+        part = {name: saved[name] for name in [*saved][i::2]}
+        save_file(part, folder / f"model-0000{i + 1}-of-00002.safetensors")
+    found, said = start(unet_task(), str(folder))
+    assert all(np.array_equal(found[name], saved[name]) for name in saved)
+    assert said == [f"Weights of the model from {folder} (segjax)."]
+
+
 def test_what_does_not_fit_names_the_file_and_the_family(file):
     path, _ = file
     other = unet_task()._replace(

@@ -18,7 +18,7 @@ from segjax.nn.initializers import normal
 from segjax.nn.layers import BatchNorm, Conv
 from segjax.nn.upsample import Bilinear, legal_side, legal_side_of_corners
 from segjax.ops.activation import relu
-from segjax.ops.resize import bilinear
+from segjax.ops.resize import bilinear, bilinear_by_factor
 
 
 class SummedASPP(nn.Module):
@@ -79,7 +79,8 @@ class DeepLabV2(nn.Module):
     The same network sees the image at every one of `scales`; 'logits' are the maximum of what it
     says, and each scale's own logits take a loss too (section 4.1.2, "multi-scale inputs"). Any
     size is legal; one more than a multiple of 8 (321 in the paper) keeps corners aligned.
-    `convention` is that of the image's and the logits' resizing between scales.
+    `convention` is that of the image's and the logits' resizing between scales; by 'half-pixel' the
+    image is resized by the factor (`ops.resize.bilinear_by_factor`), as the port to PyTorch does.
 
     `deeplab_v2` and `deeplab_v2_vgg16` are the published networks.
     """
@@ -104,8 +105,12 @@ class DeepLabV2(nn.Module):
         )
         out = {}
         for scale in self.scales:
-            size = self.scaled(image.shape[1], scale), self.scaled(image.shape[2], scale)
-            maps = self.backbone(bilinear(image, size, self.convention), train=train)
+            if self.convention == "half-pixel":
+                scaled = bilinear_by_factor(image, scale)
+            else:
+                size = self.scaled(image.shape[1], scale), self.scaled(image.shape[2], scale)
+                scaled = bilinear(image, size, self.convention)
+            maps = self.backbone(scaled, train=train)
             out[f"scale_{scale:g}"] = aspp(maps["c5"], train=train).astype(jnp.float32)  # scale/8
         largest = max((x.shape[1:3] for x in out.values()), key=max)
         out = {key: bilinear(x, largest, self.convention) for key, x in out.items()}

@@ -184,6 +184,36 @@ def deeplab_v3_mobilenet_v3(num_classes: int, *, dtype: Any = None, **options: A
     return DeepLabV3(num_classes, backbone, dtype=dtype, **options)
 
 
+def deeplab_v3_pytorch(
+    resnet: Callable[..., nn.Module],
+    num_classes: int,
+    *,
+    output_stride: Literal[8, 16] = 16,
+    features: int = 256,
+    norm: Callable[..., nn.Module] = BatchNorm,
+    dtype: Any = None,
+    **options: Any,
+) -> DeepLabV3:
+    """The paper's network in deeplab-pytorch: a ResNet as Caffe's, half-pixel resizing, no dropout.
+
+    The stem's pooling rounds up and units stride in their first convolution. 58,040,661 parameters
+    on ResNet-101 with 21 classes.
+    """
+    backbone = resnet(
+        output_stride=output_stride,
+        first_unit="new",
+        multi_grid=(1, 2, 4),
+        stride_in="1x1",
+        pool_rounding="ceil",
+        norm=norm,
+        dtype=dtype,
+    )
+    rates = (6, 12, 18) if output_stride == 16 else (12, 24, 36)
+    context = functools.partial(ASPP, features, rates, pooled="last", dropout=0.0)
+    options = {"upsample": Bilinear, **options}
+    return DeepLabV3(num_classes, backbone, context, norm=norm, dtype=dtype, **options)
+
+
 def deeplab_v3_mmseg(
     resnet: Callable[..., nn.Module],
     num_classes: int,

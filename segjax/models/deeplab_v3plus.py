@@ -106,6 +106,35 @@ deeplab_v3plus_resnet50 = functools.partial(deeplab_v3plus, resnet50)
 deeplab_v3plus_resnet101 = functools.partial(deeplab_v3plus, resnet101)
 
 
+def deeplab_v3plus_pytorch(
+    resnet: Callable[..., nn.Module],
+    num_classes: int,
+    *,
+    output_stride: Literal[8, 16] = 16,
+    norm: Callable[..., nn.Module] = BatchNorm,
+    dtype: Any = None,
+    **options: Any,
+) -> DeepLabV3Plus:
+    """The paper's network in deeplab-pytorch: a ResNet as Caffe's, half-pixel resizing, no dropout.
+
+    The stem's pooling rounds up and units stride in their first convolution. 59,344,309 parameters
+    on ResNet-101 with 21 classes.
+    """
+    backbone = resnet(
+        output_stride=output_stride,
+        first_unit="new",
+        multi_grid=(1, 2, 4),
+        stride_in="1x1",
+        pool_rounding="ceil",
+        norm=norm,
+        dtype=dtype,
+    )
+    rates = (6, 12, 18) if output_stride == 16 else (12, 24, 36)
+    aspp = functools.partial(ASPP, rates=rates, pooled="last", dropout=0.0)
+    options = {"aspp": aspp, "upsample": Bilinear, **options}
+    return DeepLabV3Plus(num_classes, backbone, norm=norm, dtype=dtype, **options)
+
+
 def deeplab_v3plus_mmseg(
     resnet: Callable[..., nn.Module],
     num_classes: int,

@@ -39,7 +39,6 @@ from segjax.models import (
     unet,
     unet3d,
 )
-from segjax.nn.layers import BatchNorm
 
 
 def _rgb(make, num_classes, size, parameters, paper, source, **fields):
@@ -102,10 +101,8 @@ MODELS = {
         "layer table of the paper",
     ),
     "unet_padded": _rgb(
-        *(unet.UNet, 2, (512, 512), 31_037_698),
+        *(unet.unet_padded, 2, (512, 512), 31_037_698),
         *("Ronneberger et al. 2015", "github.com/milesial/Pytorch-UNet"),
-        padding="same",
-        norm=BatchNorm,
     ),
     "hed": Entry(
         lambda: hed.HED(1, vgg.vgg16(pool_rounding="ceil")),
@@ -177,6 +174,10 @@ MODELS = {
     "deeplab_v3_mobilenet_v3_plain": _torchvision(
         deeplab_v3.deeplab_v3_mobilenet_v3, 11_025_477, _V3, _PLAIN, auxiliary=None
     ),
+    "deeplab_v3_pytorch101": _rgb(
+        *(functools.partial(deeplab_v3.deeplab_v3_pytorch, resnet101), 21, (513, 513)),
+        *(58_040_661, _V3, "deeplab-pytorch"),
+    ),
     "deeplab_v3_mmseg50": _mmseg(deeplab_v3.deeplab_v3_mmseg, resnet50_v1c, 68_113_030, _V3),
     "deeplab_v3_mmseg50_plain": _mmseg(
         deeplab_v3.deeplab_v3_mmseg, resnet50_v1c, 65_748_339, _V3, _MMSEG_PLAIN, auxiliary=None
@@ -197,6 +198,10 @@ MODELS = {
         59_344_309,
         _V3PLUS,
         _SUMMED,
+    ),
+    "deeplab_v3plus_pytorch101": _rgb(
+        *(functools.partial(deeplab_v3plus.deeplab_v3plus_pytorch, resnet101), 21, (513, 513)),
+        *(59_344_309, _V3PLUS, "deeplab-pytorch"),
     ),
     "deeplab_v3plus_mmseg50": _mmseg(
         deeplab_v3plus.deeplab_v3plus_mmseg, resnet50_v1c, 43_589_878, _V3PLUS
@@ -264,6 +269,9 @@ MODELS = {
     ),
     "albunet34": _rgb(
         *(ternausnet.albunet34, 1, (1024, 1280), 35_117_897, _SURGICAL), "released code"
+    )._replace(unused=513 * 1000),
+    "albunet34_transposed": _rgb(
+        *(ternausnet.albunet34_transposed, 1, (1024, 1280), 38_128_457, _SURGICAL), "released code"
     )._replace(unused=513 * 1000),
     "linknet18": _rgb(
         *(linknet.linknet18, 19, (512, 1024), 11_536_691),

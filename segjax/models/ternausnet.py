@@ -165,3 +165,7 @@ albunet34 = functools.partial(
     upsample=Bilinear,
 )
 """AlbuNet-34: 35,117,897 parameters for one class, with 513,000 of a classifier that is unused."""
+albunet34_transposed = functools.partial(
+    albunet34, block=ConvUp, upsample=functools.partial(TransposedConv, kernel_size=4)
+)
+"""AlbuNet-34 with transposed convolutions, `is_deconv=True`: 38,128,457, with the same unused."""

@@ -167,13 +167,12 @@ unet_caffe = functools.partial(
     dropout_levels=2,
 )
 
-# The common padded network that upsamples without weights: 17,263,042 parameters (three channels,
-# two classes).
+# The common padded networks, github.com/milesial/Pytorch-UNet: with transposed convolutions
+# 31,037,698 parameters (three channels, two classes), upsampling without weights 17,263,042.
+unet_padded = functools.partial(UNet, padding="same", norm=BatchNorm, dropout=0.0)
 unet_bilinear = functools.partial(
-    UNet,
-    padding="same",
-    norm=BatchNorm,
+    unet_padded,
     upsample=functools.partial(Bilinear, convention="corner-aligned"),
     halving="convolution",
-    dropout=0.0,
 )
+PADDED = {"transposed": unet_padded, "bilinear": unet_bilinear}

@@ -1,4 +1,4 @@
-"""Resizing without parameters: nearest, bilinear in three conventions, bed of nails.
+"""Resizing without parameters: nearest, bilinear in three conventions or by a factor, bed of nails.
 
 A resize of one axis is linear and sparse: output i is the sum over k of `weights[i, k] *
 x[taps[i, k]]` with one or two taps. The tables are NumPy constants from exact integer arithmetic.
@@ -6,6 +6,7 @@ The gradient is the same sum with the transposed table, so no scatter is ever ru
 """
 
 import functools
+from fractions import Fraction
 from typing import Literal
 
 import chex
@@ -52,6 +53,23 @@ def bilinear(
     return _resize(x, size, f"bilinear {convention}")
 
 
+def bilinear_by_factor(x: jax.Array, factor: float) -> jax.Array:
+    """Bilinear resize of floating [B, h, w, C] to size (int(factor*h), int(factor*w)).
+
+    Output i reads the input at (i + 0.5) / factor - 0.5, clamped to the image, as torch does that
+    is given a scale_factor; an axis that keeps its size stays as it is. This is `bilinear` by
+    'half-pixel' where factor*h and factor*w are whole; elsewhere it leaves out a part of the last
+    pixel. Factors are read as fractions of a denominator up to 65536. Raises InputError for a
+    factor that leaves no pixel.
+    """
+    chex.assert_type(x, float)
+    chex.assert_rank(x, 4)
+    size = int(x.shape[1] * factor), int(x.shape[2] * factor)
+    if min(size) < 1:
+        raise InputError(f"{x.shape[1]}x{x.shape[2]} pixels cannot be resized by {factor}.")
+    return _resize(x, size, Fraction(factor).limit_denominator(1 << 16))
+
+
 def bed_of_nails(x: jax.Array, factor: int, size: tuple[int, int] | None = None) -> jax.Array:
     """Puts each value of [B, h, w, C] at the top left of a factor x factor block of zeros.
 
@@ -80,7 +98,7 @@ def _resize(x, size, rule):
     return y.astype(x.dtype)
 
 
-def _take(x: jax.Array, axis: int, n: int, out: int, rule: str) -> jax.Array:
+def _take(x: jax.Array, axis: int, n: int, out: int, rule: str | Fraction) -> jax.Array:
     return _weighted_take(x, axis, *_table(n, out, rule))
 
 
@@ -113,6 +131,8 @@ def _table(n, out, rule):
             return ((2 * i + 1) * n // (2 * out))[:, None], np.ones((out, 1))
         case "bilinear half-pixel":
             position, unit = (2 * i + 1) * n - out, 2 * out
+        case Fraction(numerator=up, denominator=down):  # bilinear
+            position, unit = (2 * i + 1) * down - up, 2 * up
         case "bilinear corner-aligned":
             position, unit = i * (n - 1), max(out - 1, 1)
         case "bilinear legacy":

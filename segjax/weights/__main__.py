@@ -38,7 +38,7 @@ def main(command: str = "", file: str = "") -> int:
     if command not in COMMANDS or not file:
         raise InputError("Say what to do: inspect FILE, or convert FILE --config=...; see --help.")
     path = Path(file)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path} does not exist.")
     tensors = read.read(path)
     if command == "inspect":

@@ -167,22 +167,42 @@ UNET_MILESIAL = KeyMap(
 )
 """github.com/milesial/Pytorch-UNet: `unet.UNet` with padding='same' and norm, or bilinear."""
 
-# A ResNet of Caffe's layers, whose stages and units count from the stem and from 1.
+# deeplab-pytorch's ResNet of Caffe's layers, whose stages and units count from the stem and from 1.
+_CAFFE_RESNET = (
+    (r"^backbone/(conv|bn)1$", r"base/layer1/conv1/\1"),
+    *((f"^backbone/layer{n}_", f"base/layer{n + 1}/unit") for n in (1, 2, 3, 4)),
+    *((f"/unit{i}/", f"/block{i + 1}/") for i in range(36)),
+    (r"block(\d+)/(conv|bn)1$", r"block\1/reduce/\2"),
+    (r"block(\d+)/(conv|bn)2$", r"block\1/conv3x3/\2"),
+    (r"block(\d+)/(conv|bn)3$", r"block\1/increase/\2"),
+    (r"/downsample_(conv|bn)$", r"/shortcut/\1"),
+)
+_PORTED_ASPP = (
+    (r"^(context|aspp)/branch(\d)/", r"base/aspp/stages/c\2/"),
+    ("^(context|aspp)/pool/", "base/aspp/stages/imagepool/conv/"),
+    ("^(context|aspp)/fuse_last/", "base/fc1/"),
+    ("^low/", "base/reduce/"),
+    ("^decoder0/", "base/fc2/conv1/"),
+    ("^decoder1/", "base/fc2/conv2/"),
+    ("/norm$", "/bn"),
+)
+
 DEEPLAB_V2 = KeyMap(
-    (
-        (r"^backbone/(conv|bn)1$", r"base/layer1/conv1/\1"),
-        *((f"^backbone/layer{n}_", f"base/layer{n + 1}/unit") for n in (1, 2, 3, 4)),
-        *((f"/unit{i}/", f"/block{i + 1}/") for i in range(36)),
-        (r"block(\d+)/(conv|bn)1$", r"block\1/reduce/\2"),
-        (r"block(\d+)/(conv|bn)2$", r"block\1/conv3x3/\2"),
-        (r"block(\d+)/(conv|bn)3$", r"block\1/increase/\2"),
-        (r"/downsample_(conv|bn)$", r"/shortcut/\1"),
-        ("^aspp/", "base/aspp/"),
-    ),
+    (*_CAFFE_RESNET, ("^aspp/", "base/aspp/")), unused="num_batches_tracked$", input="caffe"
+)
+"""The PyTorch port of DeepLab v2 on ResNet-101, with its multi-scale inputs."""
+
+DEEPLAB_V3 = KeyMap(
+    (*_CAFFE_RESNET, *_PORTED_ASPP, ("^head$", "base/fc2")),
     unused="num_batches_tracked$",
     input="caffe",
 )
-"""The PyTorch port of DeepLab v2 on ResNet-101, with its multi-scale inputs."""
+DEEPLAB_V3PLUS = KeyMap(
+    (*_CAFFE_RESNET, *_PORTED_ASPP, ("^head$", "base/fc2/conv3")),
+    unused="num_batches_tracked$",
+    input="caffe",
+)
+"""The same repository's DeepLab v3 and v3+."""
 
 PSPNET = KeyMap(
     (

@@ -43,22 +43,25 @@ def without_collections(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.nd
 def recognise(
     variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], under: str = ""
 ) -> str:
-    """The family under whose names the checkpoint has most of the variables.
+    """The family whose names the model and the checkpoint have most in common.
 
-    Of families with the same names, the one that knows which of its convolutions are transposed.
-    Raises InputError if it has none under any.
+    That is the largest share of the names of either; of families with the same names, the one that
+    knows which of its convolutions are transposed. Raises InputError if it has none under any.
     """
     paths = [path for path in flatten(variables) if within(path, under)]
     if not paths:
         parts = sorted({path.split("/")[1] for path in flatten(variables)})
         raise InputError(f"The model has no part {under!r}; its parts are {', '.join(parts)}.")
 
-    def found(family: str) -> tuple[int, int]:
+    def found(family: str) -> tuple[float, int]:
         keymap = FAMILIES[family]
-        names, _ = names_in(tensors, paths, keymap, under)
+        names, scope = names_in(tensors, paths, keymap, under)
         paths_found = [path for path, name in names.items() if name in tensors]
+        unused = re.compile(keymap.unused or "$^")
+        theirs = {name for name in tensors if name.startswith(scope) and not unused.search(name)}
         transposed = re.compile(keymap.transposed or "$^")
-        return len(paths_found), sum(bool(transposed.search(path)) for path in paths_found)
+        share = len(paths_found) / len(theirs.union(names.values()))
+        return share, sum(bool(transposed.search(path)) for path in paths_found)
 
     family = max(FAMILIES, key=found)
     if not any(found(family)):

@@ -32,13 +32,15 @@ class KeyMap(NamedTuple):
     `renames` are (pattern, replacement) of regular expressions, applied in turn to our path without
     its last part; then '/' becomes '.', and the last part what torch calls it. `transposed` finds
     our paths whose kernels are of transposed convolutions. `unused` finds names in the checkpoint
-    that no variable needs. `input` is what of `segjax.recipe.INPUTS` the networks have learned to
+    that no variable needs, `refused` (pattern, reason) those of layers that the networks here lack.
+    `input` is what of `segjax.recipe.INPUTS` the networks have learned to
     see, None where the family has several.
     """
 
     renames: Sequence[tuple[str, str]] = ()
     transposed: str | None = None
     unused: str | None = None
+    refused: tuple[str, str] | None = None
     leaves: Mapping[str, str] = LEAVES
     separator: str = "."
     layout: Literal["torch", "channels_last"] = "torch"
@@ -115,11 +117,14 @@ def fill(
         else:
             problems.append(f"shape of {name} is {tensor.shape}, that of {path} is {shape}")
     elsewhere = {keymap.name(path.partition("/")[2]) for path in flatten(variables)}
-    problems += [
-        f"unexpected {name} {np.shape(tensors[name])}"
+    left = [
+        name
         for name in sorted(unclaimed - elsewhere)
         if name.startswith(scope) and not (keymap.unused and re.search(keymap.unused, name))
     ]
+    if keymap.refused and any(re.search(keymap.refused[0], name) for name in left):
+        raise InputError(keymap.refused[1])
+    problems += [f"unexpected {name} {np.shape(tensors[name])}" for name in left]
     if problems:
         listed = "".join(f"\n  {each}" for each in problems)
         hint = "" if under else "\nTo fill a part of the model alone, append it, as in :backbone."
@@ -143,7 +148,7 @@ def names_in(
         return whole, ""
     part = {path: keymap.name(name[len(under) + 1 :]) for path, name in inner.items()}
     found = [sum(name in tensors for name in names.values()) for names in (whole, part)]
-    if found[1] >= found[0]:
+    if found[1] > found[0] or (found[1] == found[0] and part != whole):
         return part, ""
     columns = zip(*(name.split(keymap.separator) for name in whole.values()), strict=False)
     alike = itertools.takewhile(lambda column: len({*column}) == 1, columns)

@@ -1,67 +1,131 @@
 """Checkpoint files of other libraries as numpy arrays, without those libraries.
 
-A torch file is a pickle, and a pickle is a program: `torch.load` of a file from elsewhere may run
-anything. Here it is unpickled with nothing to call but what assembles tensors from bytes; a file
-that asks for more is refused.
+Nothing that is in a file is run, and no more memory taken than it can fill: see
+`segjax.weights.torch_file` too.
 """
 
+import json
+import math
 import os
-import pickle
 import re
-import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
-import ml_dtypes  # a part of jax: numpy's bfloat16
+import ml_dtypes  # a part of jax: numpy's bfloat16 and float8
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import load_file
 
 from segjax.errors import InputError
+from segjax.weights.torch_file import FLOAT8, check_size, read_legacy_torch, read_torch
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "params_ema", "params")
 """Under which of its names a training checkpoint keeps the weights, the first found."""
 
-PREFIXES = ("module.", "model.")
+PREFIXES = ("module.", "model.", "net.")
 """What wrapping modules put before every name."""
 
-LOSSES = r"^(module\.)?(loss|criterion)\."
+COMPILED = "_orig_mod."
+"""What torch.compile puts into names."""
+
+LOSSES = r"^(module\.)?(loss|criterion)(_\w+)?\."
 """What a loss that was saved with its network keeps of its own, such as the weights of classes."""
 
-STORAGES = {
-    "DoubleStorage": np.float64,
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-    "ComplexFloatStorage": np.complex64,
-    "ComplexDoubleStorage": np.complex128,
+BESIDE = r"^(n_averaged|((pixel|image)_)?(mean|std)|class_weights?|pos_weight)$"
+"""What a wrapping module keeps of its own beside the network, such as how many it averages."""
+
+
+SAFETENSORS = {
+    **{f"F{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
+    **{f"I{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
+    "BOOL": np.dtype("bool"),
+    "C64": np.dtype("complex64"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
+    "F8_E4M3FNUZ": np.dtype(ml_dtypes.float8_e4m3fnuz),
+    "F8_E5M2FNUZ": np.dtype(ml_dtypes.float8_e5m2fnuz),
 }
-DTYPES = (
-    *("float64", "float32", "float16", "bfloat16", "complex64", "complex128", "bool"),
-    *("int64", "int32", "int16", "int8", "uint8", "double", "float", "half", "long", "int"),
-)
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
+"""Types by their names in .safetensors files."""
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint by name, whatever wraps them in the file taken off.
 
     Reads safetensors, torch's .pt and .pth (the zip files since 1.6 and those before) and HDF5, as
-    Keras writes it; the contents tell which, not the name. Of a training checkpoint the weights are
-    read (`WRAPPERS`), names lose a prefix that all share (`PREFIXES`), and what is no array or
-    belongs to the loss is dropped. HDF5 needs the package h5py. Arrays may be read-only. Raises
-    `InputError` for files that are damaged, of another kind, or ask for code to be run.
+    Keras writes it; the contents tell which, not the name. Of one in several files, as transformers
+    writes them, give the folder or the .index.json. Of a training checkpoint the weights are read
+    (`WRAPPERS`), names lose a prefix that all share (`PREFIXES`) but for what the wrapper keeps
+    `BESIDE` the network, and what is no array or belongs to the loss is dropped. HDF5 needs the
+    package h5py. Arrays may be read-only; those of float8 become float32. Raises `InputError` for
+    files that are damaged, of another kind, or ask for code to be run.
     """
     path = Path(path)
+    files = shards(path)
+    tree = contents(path) if files is None else joined(path, files)
+    arrays = unwrap(tree) if isinstance(tree, Mapping) else {}
+    if not arrays:
+        raise InputError(f"The checkpoint {path} holds no named arrays: save a state dict.")
+    small = {name: x for name, x in arrays.items() if x.dtype.name in FLOAT8}
+    return {**arrays, **{name: x.astype(np.float32) for name, x in small.items()}}
+
+
+def shards(path: Path) -> list[Path] | None:
+    """The files of a checkpoint in several: a folder of them, or their index. None for one file.
+
+    Raises `InputError` where not all of them are there.
+    """
+    if path.name.endswith(".index.json"):
+        return listed(path)
+    if not path.is_dir():
+        return None
+    indices = sorted(path.glob("*.index.json"), key=lambda x: ".safetensors" not in x.name)
+    if indices:
+        return listed(indices[0])
+    single = path / "model.safetensors"
+    if single.is_file():
+        return [single]
+    numbered = [x for x in path.iterdir() if re.search(r"-\d+-of-\d+\.\w+$", x.name)]
+    kinds = sorted({x.suffix for x in numbered}, key=lambda kind: kind != ".safetensors")
+    files = sorted(x for x in numbered if x.suffix == kinds[0])
+    wanted = {int(x.stem.rpartition("-")[2]) for x in files}
+    if files and wanted != {len(files)}:
+        raise InputError(
+            f"{path} has {len(files)} files of {max(wanted)}: download all of one checkpoint."
+        )
+    return files or None
+
+
+def listed(index: Path) -> list[Path]:
+    """The files that a .index.json names, which lie beside it."""
+    try:
+        names = {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
+    except OSError as error:
+        raise InputError(f"{index} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{index} has no weight_map of arrays and files in JSON.") from error
+    for name in names:
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise InputError(f"{index} names {name}, which is not beside it: download all files.")
+    return [index.parent / name for name in sorted(names)]
+
+
+def joined(path: Path, files: list[Path]) -> dict[str, Any]:
+    """The contents of several files; raises `InputError` where two hold an array of one name."""
+    tree: dict[str, Any] = {}
+    for file in files:
+        part = contents(file)
+        if not isinstance(part, Mapping) or not tree.keys().isdisjoint(part):
+            raise InputError(f"{file} is no part of {path}: each holds other named arrays.")
+        tree |= part
+    return tree
+
+
+def contents(path: Path) -> Any:
+    """What one file holds, arrays in nested dicts."""
     try:
         with open(path, "rb") as file:
             start = file.read(16)
@@ -74,7 +138,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             "or .pth file or a Keras .h5 file, downloaded whole."
         )
     try:
-        tree = reader(path)
+        return reader(path)
     except InputError:
         raise
     except Exception as error:  # of a damaged file, pickle raises anything
@@ -82,14 +146,12 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise InputError(
             f"The checkpoint {path} is damaged or cut off ({reason}): download or save it again."
         ) from error
-    arrays = unwrap(tree) if isinstance(tree, Mapping) else {}
-    if not arrays:
-        raise InputError(f"The checkpoint {path} holds no named arrays: save a state dict.")
-    return arrays
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """What a .safetensors file says of itself; other files say nothing."""
+    """What a .safetensors file says of itself; others, and folders, say nothing."""
+    if path.is_dir():
+        return {}
     with open(path, "rb") as file:
         start = file.read(16)
     if reader_of(start) is not read_safetensors:
@@ -100,14 +162,15 @@ def metadata(path: Path) -> dict[str, str]:
 
 def reader_of(start: bytes) -> Callable[[Path], Any] | None:
     """What reads a file that begins with these bytes."""
+    # First the length of a header, which may begin like any other file, and its JSON.
+    if start[4:9] == b"\0\0\0\0{":
+        return read_safetensors
     if start.startswith(b"PK"):
         return read_torch
     if start.startswith(b"\x80"):  # a pickle of protocol 2 or later
         return read_legacy_torch
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return read_hdf5
-    if start[8:9] == b"{":  # after the length of its header, in JSON
-        return read_safetensors
     return None
 
 
@@ -115,10 +178,14 @@ def unwrap(tree: Mapping[Any, Any]) -> dict[str, np.ndarray]:
     """The arrays in nested dicts by dotted name, out of what wraps them."""
     while inner := [name for name in WRAPPERS if isinstance(tree.get(name), Mapping)]:
         tree = tree[inner[0]]
-    arrays = {name: x for name, x in named_arrays(tree) if not re.search(LOSSES, name)}
-    while prefix := [p for p in PREFIXES if arrays and all(name.startswith(p) for name in arrays)]:
-        arrays = {name.removeprefix(prefix[0]): x for name, x in arrays.items()}
-    return arrays
+    arrays = {name.replace(COMPILED, ""): x for name, x in named_arrays(tree)}
+    arrays = {name: x for name, x in arrays.items() if not re.search(LOSSES, name)}
+    while True:
+        inner = {name: x for name, x in arrays.items() if not re.search(BESIDE, name)}
+        prefix = [p for p in PREFIXES if inner and all(name.startswith(p) for name in inner)]
+        if not prefix:
+            return arrays
+        arrays = {name.removeprefix(prefix[0]): x for name, x in inner.items()}
 
 
 def named_arrays(tree: Mapping[Any, Any], prefix: str = ""):
@@ -132,10 +199,20 @@ def named_arrays(tree: Mapping[Any, Any], prefix: str = ""):
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
-    except (KeyError, TypeError) as error:  # of numpy's types; float8 is not among them
-        raise InputError(f"{path} has arrays of a type that numpy lacks ({error}).") from error
     except SafetensorError as error:
         raise ValueError(error) from error
+    except (AttributeError, KeyError, TypeError):  # for types that numpy has no name of
+        found = deserialize(path.read_bytes())
+    kinds = {x["dtype"] for _, x in found} - SAFETENSORS.keys()
+    if kinds:
+        raise InputError(
+            f"{path} has arrays of the types {', '.join(sorted(kinds))}, which cannot be read: "
+            "save them as float32."
+        )
+    return {
+        name: np.frombuffer(x["data"], SAFETENSORS[x["dtype"]]).reshape(x["shape"])
+        for name, x in found
+    }
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
@@ -144,148 +221,15 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         import h5py  # an extra: few need it
     except ImportError as error:
         raise InputError(f"{path} is an HDF5 file: `pip install h5py` to read it.") from error
-    arrays = {}
+    found = {}
 
     def visit(name: str, x: Any) -> None:
-        if isinstance(x, h5py.Dataset) and x.dtype.kind in "biufc":
-            arrays[name] = np.asarray(x[()])
+        if isinstance(x, h5py.Dataset) and x.dtype.kind in "biufc" and x.shape is not None:
+            found[name] = x
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)
-    return arrays
-
-
-def read_torch(path: Path) -> Any:
-    """What torch.save wrote since version 1.6: a zip of the pickle and a file for each storage."""
-    with zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise InputError(
-                f"{path} is a zip file, but not one of torch.save: give the checkpoint itself."
-            )
-        folder = pickles[0].removesuffix("data.pkl")
-        if f"{folder}byteorder" in archive.namelist():
-            check_byte_order(path, archive.read(f"{folder}byteorder") == b"little")
-        with archive.open(pickles[0]) as file:
-            tree = Unpickler(file, path).load()
-        storages: dict[str, np.ndarray] = {}
-
-        def load(storage: Storage) -> np.ndarray:
-            if storage.key not in storages:
-                data = archive.read(f"{folder}data/{storage.key}")
-                storages[storage.key] = np.frombuffer(data, storage.dtype)
-            return storages[storage.key].view(storage.dtype)
-
-        return filled(tree, load)
-
-
-def read_legacy_torch(path: Path) -> Any:
-    """What torch.save wrote before version 1.6: pickles, then the storages one after another."""
-    with open(path, "rb") as file:
-        if Unpickler(file, path).load() != LEGACY_MAGIC:
-            raise InputError(
-                f"{path} is a pickle, but not one of torch.save: save its arrays as safetensors."
-            )
-        Unpickler(file, path).load()  # the version of the format, 1001
-        check_byte_order(path, Unpickler(file, path).load()["little_endian"])
-        unpickler = Unpickler(file, path)
-        tree = unpickler.load()
-        kinds = {storage.key: storage.dtype for storage in unpickler.storages}
-        storages = {}
-        for key in Unpickler(file, path).load():
-            size = int.from_bytes(file.read(8), "little")
-            data = file.read(size * kinds[key].itemsize)
-            storages[key] = np.frombuffer(data, kinds[key])
-            if len(storages[key]) != size:
-                raise ValueError(f"storage {key} has {len(storages[key])} of {size} numbers")
-        return filled(tree, lambda storage: storages[storage.key][storage.part])
-
-
-def check_byte_order(path: Path, little: bool) -> None:
-    if not little:
-        raise InputError(
-            f"{path} was saved on a big-endian machine: save the state dict as safetensors there."
-        )
-
-
-class Storage(NamedTuple):
-    """A row of numbers that tensors are views of."""
-
-    dtype: np.dtype
-    key: str
-    part: slice  # of the storage in the file
-
-
-class Tensor(NamedTuple):
-    """A tensor before its storage is read; offset and strides count numbers, not bytes."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class Unpickler(pickle.Unpickler):
-    """Reads a pickle in which torch saved tensors, and calls nothing that it names otherwise."""
-
-    def __init__(self, file: BinaryIO | Any, path: Path) -> None:
-        super().__init__(file, encoding="utf-8")
-        self.path = path
-        self.storages: list[Storage] = []
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What stands for a global: plain functions made anew, and names of types as strings."""
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: Tensor(
-                storage, offset, tuple(shape), tuple(strides)
-            )
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return lambda tensor, *_: tensor
-        if (module, name) == ("torch", "Size"):
-            return lambda sizes=(): tuple(sizes)
-        if module in ("torch", "torch.cuda") and name in STORAGES:
-            return name
-        if module == "torch" and name in DTYPES:
-            return f"torch.{name}"
-        raise InputError(
-            f"{self.path} needs {module}.{name}, code that reading weights must not run: load it "
-            "with its own library, where you trust it, and save the state dict as safetensors."
-        )
-
-    def persistent_load(self, pid: Any) -> Storage:
-        """('storage', type, key, device, size) and, in old files, which part of it is meant."""
-        kind, storage, key, _, size, *view = pid
-        if kind != "storage":
-            raise ValueError(f"unknown kind of object {kind!r}")
-        part = slice(None)
-        if view and view[0] is not None:
-            _, offset, size = view[0]
-            part = slice(offset, offset + size)
-        self.storages.append(Storage(np.dtype(STORAGES[storage]), key, part))
-        return self.storages[-1]
-
-
-def filled(tree: Any, load: Callable[[Storage], np.ndarray]) -> Any:
-    """Nested dicts with an array for every `Tensor`, and without what is neither."""
-    if isinstance(tree, Tensor):
-        return strided(load(tree.storage), tree)
-    if not isinstance(tree, Mapping):
-        return None
-    return {str(name): filled(x, load) for name, x in tree.items()}
-
-
-def strided(numbers: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """The view of its storage that a tensor is; a copy unless it is one piece."""
-    shape, strides = tensor.shape, tensor.strides
-    if len(shape) != len(strides) or min((tensor.offset, *shape, *strides)) < 0:
-        raise ValueError(f"impossible strides {strides} of a tensor {shape}")
-    if 0 in shape:
-        return np.empty(shape, numbers.dtype)
-    last = tensor.offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-    if last >= len(numbers):
-        raise ValueError(f"a tensor {shape} reaches beyond its {len(numbers)} numbers")
-    steps = [step * numbers.itemsize for step in strides]
-    view = as_strided(numbers[tensor.offset :], shape, steps)
-    return np.asarray(view, order="C")
+        # What was never written costs the file nothing, and of what was, whole chunks are read.
+        sizes = [max(x.size, math.prod(x.chunks or ())) * x.dtype.itemsize for x in found.values()]
+        check_size(path, sum(sizes))
+        return {name: np.asarray(x[()]) for name, x in found.items()}

@@ -39,6 +39,13 @@ FPN = KeyMap(
 """FPN on a ResNet."""
 
 
+_SCSE = (
+    r"^decoder\.blocks\.\d+\.attention[12]\.",
+    "Its decoder has scSE attention (decoder_attention_type='scse'), which no network here has: "
+    "train it without, or start from a part of it, as in :backbone.",
+)
+
+
 def _unet(encoder: Sequence[tuple[str, str]]) -> KeyMap:
     return KeyMap(
         (
@@ -51,6 +58,7 @@ def _unet(encoder: Sequence[tuple[str, str]]) -> KeyMap:
             (r"^(?!decoder\.|segmentation_head\.)", "encoder/"),
         ),
         unused=r"^encoder\.(_conv_head|_bn1)\.|num_batches_tracked$",
+        refused=_SCSE,
     )
 
 
@@ -78,7 +86,9 @@ UNET_MOBILENET_V2 = _unet(torchvision.MOBILENET_V2.renames)
 UNET_EFFICIENTNET_B0 = _unet(_efficientnet((1, 2, 2, 3, 3, 4, 1)))
 UNET_EFFICIENTNET_B4 = _unet(_efficientnet((2, 4, 4, 6, 6, 8, 2)))
 UNET_VGG11, UNET_VGG11_BN = _unet(torchvision.VGG11.renames), _unet(torchvision.VGG11_BN.renames)
+UNET_VGG13, UNET_VGG13_BN = _unet(torchvision.VGG13.renames), _unet(torchvision.VGG13_BN.renames)
 UNET_VGG16, UNET_VGG16_BN = _unet(torchvision.VGG16.renames), _unet(torchvision.VGG16_BN.renames)
+UNET_VGG19, UNET_VGG19_BN = _unet(torchvision.VGG19.renames), _unet(torchvision.VGG19_BN.renames)
 
 # The pyramid of its DeepLabs: convolutions are items 0 of a branch, separable ones two items of it.
 _ASPP = (

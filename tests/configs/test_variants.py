@@ -20,8 +20,10 @@ VARIANTS = [
     ("deeplab_v3", {"model.variant": "torchvision", "model.backbone": "mobilenet_v3_large"}),
     ("deeplab_v3", {"model.variant": "smp"}),
     ("deeplab_v3", {"model.variant": "mmseg"}),
+    ("deeplab_v3", {"model.variant": "deeplab_pytorch"}),
     ("deeplab_v3plus", {"model.variant": "smp"}),
     ("deeplab_v3plus", {"model.variant": "mmseg"}),
+    ("deeplab_v3plus", {"model.variant": "deeplab_pytorch"}),
     ("pspnet", {"model.variant": "mmseg"}),
     ("refinenet", {"model.variant": "light", "model.backbone": "resnet50"}),
     ("semantic_fpn", {"model.pyramid": "smp", "model.backbone": "resnet18"}),
@@ -38,8 +40,10 @@ PUBLISHED = [
     deeplab_v3.deeplab_v3_mobilenet_v3(4),
     SMP_V3,
     deeplab_v3.deeplab_v3_mmseg(resnet50_v1c, 4),
+    deeplab_v3.deeplab_v3_pytorch(resnet50, 4),
     deeplab_v3plus.deeplab_v3plus_smp(resnet50, 4),
     deeplab_v3plus.deeplab_v3plus_mmseg(resnet50_v1c, 4),
+    deeplab_v3plus.deeplab_v3plus_pytorch(resnet50, 4),
     pspnet.pspnet_mmseg(resnet50_v1c, 4),
     refinenet.refinenet_lw50(4),
     fpn.smp_fpn(4, resnet18()),
@@ -128,6 +132,12 @@ def test_conventions_of_the_released_checkpoints():
     model = module.model(config, CARD)
     assert model.convention == "half-pixel"
     assert model.upsample(features=1).convention == "half-pixel"
+    assert model.aspp(2).rates == (6, 12, 18, 24)
+    config.model.rates = (3, 6, 9, 12)  # deeplab-pytorch's DeepLabV2S
+    assert module.model(config, CARD).aspp(2).rates == (3, 6, 9, 12)
+    config.model.rates = (3, 0)
+    with pytest.raises(InputError, match=r"config.model.rates must be numbers from 1 on, not \(3"):
+        module.model(config, CARD)
     module, config = cli.load_config(str(ROOT / "configs/hrnet.py"), {"model.head": "ocr"})
     for convention in ("half-pixel", "corner-aligned"):
         config.model.convention = convention

@@ -1,9 +1,9 @@
-"""Writes linknet_{paper,authors,smp}.npz: three LinkNets, small.
+"""Writes linknet_{paper,smp}.npz: two LinkNets, small.
 
 python tests/golden/linknet.py    (made with torch 2.13, segmentation-models-pytorch 0.6.0)
 
-'paper' is written down from the layers of the Lua release, under names of its own; 'authors' from
-those of the surgical-instrument release, under its names.
+'paper' is written down from the layers of the Lua release, under names of its own. That of the
+surgical-instrument release is in ternausnet.py.
 """
 
 import segmentation_models_pytorch as smp
@@ -35,7 +35,7 @@ class Decoder(nn.Module):
 
 
 class LinkNet(nn.Module):
-    """What the two have in common."""
+    """The encoder and the decoders."""
 
     def __init__(self, deconvs, eps):
         super().__init__()
@@ -76,27 +76,7 @@ class Paper(LinkNet):
         return self.up2(F.relu(self.norm2(self.conv(x))))
 
 
-class Authors(LinkNet):
-    def __init__(self):
-        def deconv(m, n):
-            return nn.ConvTranspose2d(m, n, 4, 2, padding=1)
-
-        super().__init__([deconv] * 4, eps=1e-5)
-        self.finaldeconv1 = nn.ConvTranspose2d(WIDTH, 4, 3, 2)
-        self.finalconv2 = nn.Conv2d(4, 4, 3)
-        self.finalconv3 = nn.Conv2d(4, 3, 2, padding=1)
-
-    def forward(self, x):
-        _, e1, e2, e3, e4 = self.encode(x)
-        x = self.decoder4(e4) + e3
-        x = self.decoder3(x) + e2
-        x = self.decoder2(x) + e1
-        x = F.relu(self.finaldeconv1(self.decoder1(x)))
-        return self.finalconv3(F.relu(self.finalconv2(x)))
-
-
 save("linknet_paper", Paper(), (32, 64), batch=3)
-save("linknet_authors", Authors(), (64, 32))
 model = smp.Linknet("resnet18", encoder_weights=None, classes=3)
 model.encoder = ResNetEncoder(
     out_channels=(3, 64, 64, 128, 256, 512), block=BasicBlock, layers=[1, 1, 1, 1]

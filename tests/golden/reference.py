@@ -16,11 +16,14 @@ def save(
     channels: int = 3,
     batch: int = 1,
     contrast: float = 1.0,
+    grain: float = 0.0,
+    double: bool = False,
 ) -> None:
     """Writes NAME.npz: the names and shapes of the state, an image and what the model makes of it.
 
     The weights themselves are not stored: the test makes them again from the names.
-    `contrast` is the standard deviation of the image.
+    `contrast` is the standard deviation of the image, whose values are multiples of `grain`: those
+    of a large one take less room. `double` computes in float64, where float32 would be the error.
     """
     state = {
         key: torch.from_numpy(deterministic(key, tuple(x.shape)))
@@ -31,11 +34,12 @@ def save(
     assert not unexpected
     assert all(key.endswith("num_batches_tracked") for key in missing), missing
     image = contrast * np.random.default_rng(1).normal(size=(batch, channels, *size))
-    image = image.astype(np.float32)
+    image = (np.round(image / grain) * grain if grain else image).astype(np.float32)
     with torch.no_grad():
-        out = model.eval()(torch.from_numpy(image))
+        dtype = torch.float64 if double else torch.float32
+        out = model.eval().to(dtype)(torch.from_numpy(image).to(dtype))
     outputs = out if isinstance(out, dict) else {"out": out}
-    arrays = {f"out/{key}": channels_last(x.numpy()) for key, x in outputs.items()}
+    arrays = {f"out/{key}": channels_last(x.float().numpy()) for key, x in outputs.items()}
     shapes = {key: list(x.shape) for key, x in model.state_dict().items()}
     np.savez_compressed(
         Path(__file__).parent / f"{name}.npz",

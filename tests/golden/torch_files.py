@@ -1,5 +1,7 @@
 """Writes torch_*.pt, checkpoints of every kind that torch (2.13) saves, and torch_values.npz.
 
+Also float8.safetensors, by safetensors' module for torch.
+
 python tests/golden/torch_files.py
 
 The values are what torch itself finds in the files, by torch.load; bfloat16 as float32.
@@ -12,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
+from torch.optim.swa_utils import AveragedModel
 
 FOLDER = Path(__file__).parent
 torch.manual_seed(0)
@@ -68,17 +72,40 @@ def training() -> dict:
     }
 
 
+def network() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Conv2d(2, 3, (3, 1)), torch.nn.BatchNorm2d(3))
+
+
+def averaged() -> dict:
+    """Of torch.optim.swa_utils, which counts how many it averages: {'n_averaged', 'module.0'}."""
+    model = network()
+    average = AveragedModel(model)
+    average.update_parameters(model)
+    return average.state_dict()
+
+
+def float8() -> dict:
+    x = torch.tensor([[0.5, -1.75, 448.0], [2.0**-9, 3.0, -0.0]])
+    e4m3, e5m2, fnuz = torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz
+    numbers = torch.tensor([3, 65535]).to(torch.uint16)
+    small = {"e4m3": x.to(e4m3), "e5m2": x.to(e5m2).T, "fnuz": x[:, :2].to(fnuz)}
+    return {**small, "float32": x, "uint16": numbers}
+
+
 FILES = {
     "views": views(),
     "training": training(),
     "nested": {"model": {"model.a": torch.arange(3.0), "model.b": torch.ones(2)}, "iteration": 4},
     "ema": {"params": {"w": torch.zeros(2)}, "params_ema": {"w": torch.ones(2)}},
+    "averaged": averaged(),
+    "compiled": {"state_dict": torch.compile(network()).state_dict()},
+    "float8": float8(),
 }
 
 if __name__ == "__main__":
     values = {}
     for name, content in FILES.items():
-        for kind in ("zip", "legacy"):
+        for kind in ("zip", "legacy") if name != "float8" else ("zip",):  # not before 1.6
             path = FOLDER / f"torch_{name}_{kind}.pt"
             torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
             loaded = torch.load(path, weights_only=False)
@@ -88,11 +115,14 @@ if __name__ == "__main__":
                 loaded = wrapped
             for key, x in loaded.items():
                 x = x.detach()
-                values[f"{name}/{key}"] = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+                narrow = x.is_floating_point() and x.itemsize < 4 and x.dtype != torch.half
+                values[f"{name}/{key}"] = (x.float() if narrow else x).numpy()
     np.savez_compressed(FOLDER / "torch_values.npz", **values)
     for kind in ("zip", "legacy"):
         path = FOLDER / f"torch_malicious_{kind}.pt"
         content = {"w": torch.ones(2), "bad": Malicious()}
         torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
+    small = {name: x.contiguous() for name, x in float8().items()}
+    save_file(small | {"bfloat16": torch.ones(2).bfloat16()}, FOLDER / "float8.safetensors")
     assert zipfile.is_zipfile(FOLDER / "torch_views_zip.pt")
     assert not zipfile.is_zipfile(FOLDER / "torch_views_legacy.pt")

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,13 @@ from parity import check
 
 from segjax.backbones.resnet import ResNet
 from segjax.backbones.vgg import VGG
-from segjax.models.deeplab_v2 import DeepLabV2, SummedClassifiers, deeplab_v2, deeplab_v2_vgg16
+from segjax.models.deeplab_v2 import (
+    DeepLabV2,
+    SummedASPP,
+    SummedClassifiers,
+    deeplab_v2,
+    deeplab_v2_vgg16,
+)
 from segjax.nn.upsample import Bilinear
 from segjax.weights import authors
 from segjax.weights.keymap import KeyMap
@@ -28,11 +35,33 @@ small = functools.partial(
 )
 
 
-def test_the_port():
-    # It resizes by half pixels, where the paper's Caffe code aligns corners.
-    model = DeepLabV2(2, small(), convention="half-pixel", upsample=Bilinear)
+class Strided(nn.Module):
+    """A network that returns each `step`-th row and column alone."""
+
+    net: nn.Module
+    step: int
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        out = self.net(image, train=train)
+        return {name: x[:, :: self.step, :: self.step] for name, x in out.items()}
+
+
+@pytest.mark.parametrize(
+    ("golden", "rates", "step"),
+    [
+        ("deeplab_v2_port", (6, 12, 18, 24), 1),
+        ("deeplab_v2_port_321", (6, 12, 18, 24), 4),
+        ("deeplab_v2_port_rates", (3, 6, 9, 12), 1),
+    ],
+)
+def test_the_port(golden, rates, step):
+    # It resizes by half pixels and by factors, where the paper's Caffe code aligns corners.
+    aspp = functools.partial(SummedASPP, rates=rates)
+    net = DeepLabV2(2, small(), aspp, convention="half-pixel", upsample=Bilinear)
+    keymap = authors.DEEPLAB_V2._replace(renames=(("^net/", ""), *authors.DEEPLAB_V2.renames))
     outputs = {"logits": "out", "scale_0.75": "scale_0.75"}
-    check("deeplab_v2_port", model, authors.DEEPLAB_V2, outputs)
+    check(golden, Strided(net, step), keymap, outputs, rtol=1e-5)
 
 
 def test_vgg_at_an_even_size():

@@ -26,13 +26,14 @@ from segjax.models.deeplab_v3 import (
     deeplab_v3_cascade,
     deeplab_v3_mmseg,
     deeplab_v3_mobilenet_v3,
+    deeplab_v3_pytorch,
     deeplab_v3_resnet50,
     deeplab_v3_resnet101,
     deeplab_v3_torchvision,
 )
 from segjax.nn.aspp import ASPP
 from segjax.nn.upsample import Bilinear
-from segjax.weights import mmseg, smp, torchvision
+from segjax.weights import authors, mmseg, smp, torchvision
 
 
 def test_torchvisions_network():
@@ -55,6 +56,12 @@ def test_torchvisions_network_on_mobilenet():
         torchvision.DEEPLAB_V3_MOBILENET_V3,
         {"logits": "out", "aux": "aux"},
     )
+
+
+def test_the_network_of_deeplab_pytorch():
+    small = functools.partial(ResNet, (1, 1, 2, 3), width=4, stem=(4,))
+    model = deeplab_v3_pytorch(small, 3, features=16)
+    check("deeplab_v3_pytorch", model, authors.DEEPLAB_V3, rtol=1e-5)
 
 
 def test_mmsegmentations_names():

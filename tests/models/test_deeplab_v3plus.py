@@ -9,19 +9,26 @@ from models import mmseg_names
 from models.names import fits, parameters
 from parity import check
 
-from segjax.backbones.resnet import resnet18, resnet50_v1c, resnet101_v1c
+from segjax.backbones.resnet import ResNet, resnet18, resnet50_v1c, resnet101_v1c
 from segjax.models.deeplab_v3plus import (
     deeplab_v3plus_mmseg,
+    deeplab_v3plus_pytorch,
     deeplab_v3plus_resnet50,
     deeplab_v3plus_resnet101,
     deeplab_v3plus_smp,
 )
-from segjax.weights import mmseg, smp
+from segjax.weights import authors, mmseg, smp
 
 
 def test_smps_network():
     model = deeplab_v3plus_smp(resnet18, 5, features=16)
     check("deeplab_v3plus_smp", model, smp.DEEPLAB_V3PLUS)
+
+
+def test_the_network_of_deeplab_pytorch():
+    small = functools.partial(ResNet, (1, 1, 2, 3), width=4, stem=(4,))
+    model = deeplab_v3plus_pytorch(small, 3, output_stride=8, features=16, low_features=3)
+    check("deeplab_v3plus_pytorch", model, authors.DEEPLAB_V3PLUS, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

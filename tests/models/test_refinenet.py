@@ -19,12 +19,12 @@ narrow = functools.partial(ResNet, (1, 1, 1, 1), width=4, stem=(4,))
 
 
 def test_the_port():
-    check("refinenet_full", RefineNet(3, narrow(), features=8), authors.REFINENET)
+    check("refinenet_full", RefineNet(3, narrow(), features=16), authors.REFINENET, rtol=1e-5)
 
 
 def test_the_light_weight_port():
-    model = refinenet.refinenet_lw50(3, backbone=narrow(), features=8)
-    check("refinenet_light", model, authors.REFINENET)
+    model = refinenet.refinenet_lw50(3, backbone=narrow(), features=16)
+    check("refinenet_light", model, authors.REFINENET, rtol=1e-5)
 
 
 def variables(model, height=64, width=96):

@@ -15,26 +15,51 @@ from segjax.models import ternausnet
 from segjax.nn.upsample import Bilinear, MaxUnpool
 from segjax.weights import authors
 
-WIDTHS = (4, 6, 8, 12, 10)
-DECODER = ((9, 8), (8, 7), (7, 6), (6, 5), (5, 4))
+WIDTHS = (4, 8, 16, 32, 32)
+UNET11 = ((32, 16), (32, 16), (32, 8), (16, 4), (8, 2))
+UNET16 = ((32, 16), (32, 16), (32, 16), (16, 4), (8, 2))
+ALBUNET = ((32, 16), (32, 16), (32, 16), (16, 4), (8, 8), (8, 2))
+vgg11, vgg16 = VGG((1, 1, 2, 2, 2), WIDTHS), VGG((2, 2, 3, 3, 3), WIDTHS)
+albu = ternausnet.AlbuEncoder((1, 2, 1, 1), 4)
 
 
-def test_unet11():
-    backbone = VGG((1, 1, 2, 2, 2), WIDTHS)
-    model = ternausnet.ternausnet11(3, backbone=backbone, decoder=DECODER)
-    check("ternausnet11_authors", model, authors.TERNAUSNET11)
-
-
-def test_unet16():
-    backbone = VGG((2, 2, 3, 3, 3), WIDTHS)
-    model = ternausnet.ternausnet16(3, backbone=backbone, decoder=DECODER)
-    check("ternausnet16_authors", model, authors.TERNAUSNET16)
-
-
-def test_albunet():
-    backbone = ternausnet.AlbuEncoder((1, 2, 1, 1), 4)
-    model = ternausnet.albunet34(3, backbone=backbone, decoder=(*DECODER, (6, 5)))
-    check("albunet_authors", model, authors.ALBUNET34)
+@pytest.mark.parametrize(
+    ("golden", "model", "keymap"),
+    [
+        (
+            "ternausnet11",
+            ternausnet.ternausnet11(1, backbone=vgg11, decoder=UNET11),
+            authors.TERNAUSNET11,
+        ),
+        (
+            "ternausnet16",
+            ternausnet.ternausnet16(3, backbone=vgg16, decoder=UNET16),
+            authors.TERNAUSNET16,
+        ),
+        (
+            "ternausnet16_transposed",
+            ternausnet.ternausnet16_transposed(3, backbone=vgg16, decoder=UNET16),
+            authors.TERNAUSNET16,
+        ),
+        (
+            "ternausnet11_surgical",
+            ternausnet.ternausnet11_surgical(3, backbone=vgg11, decoder=UNET11),
+            authors.TERNAUSNET16,
+        ),
+        (
+            "albunet",
+            ternausnet.albunet34(3, backbone=albu, decoder=ALBUNET),
+            authors.ALBUNET34,
+        ),
+        (
+            "albunet_transposed",
+            ternausnet.albunet34_transposed(3, backbone=albu, decoder=ALBUNET),
+            authors.ALBUNET34,
+        ),
+    ],
+)
+def test_the_release(golden, model, keymap):
+    check(f"{golden}_authors", model, keymap, rtol=1e-5)
 
 
 def shapes(model, height=64, width=128):
@@ -52,6 +77,7 @@ def shapes(model, height=64, width=128):
         (ternausnet.ternausnet11_surgical, 25_364_513),
         # The released network holds all of torchvision's ResNet-34, its 512 x 1000 classifier too.
         (ternausnet.albunet34, 35_117_897 - (512 + 1) * 1000),
+        (ternausnet.albunet34_transposed, 38_128_457 - (512 + 1) * 1000),
     ],
 )
 def test_parameters(make, parameters):

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from segjax.errors import InputError
-from segjax.ops.resize import bed_of_nails, bilinear, nearest
+from segjax.ops.resize import bed_of_nails, bilinear, bilinear_by_factor, nearest
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden/resize_pool_torch.npz")
+FOLDER = Path(__file__).parents[1] / "golden"
+GOLDEN = np.load(FOLDER / "resize_pool_torch.npz")
 SQUARE = jnp.array([[1.0, 2.0], [3.0, 4.0]])[None, :, :, None]
 COORDINATES = {
     "half-pixel": lambda i, n, out: (i + 0.5) * n / out - 0.5,
@@ -146,3 +147,23 @@ def test_bad_input_is_named():
         nearest(SQUARE[0], (4, 4))
     with pytest.raises(AssertionError):
         bilinear(SQUARE.astype(jnp.int32), (4, 4))
+
+
+@pytest.mark.parametrize("factor", [0.75, 0.5, 1.25, 1.75, 0.3, 1.05])
+def test_by_factor_as_torch_where_no_side_stays_whole(factor):
+    x, y, g, dx = (
+        np.load(FOLDER / "resize_by_factor.npz")[f"{factor}/{k}"] for k in ["x", "y", "g", "dx"]
+    )
+    got, pullback = jax.vjp(lambda x: bilinear_by_factor(x, factor), x)
+    np.testing.assert_allclose(got, y, atol=1e-5)
+    np.testing.assert_allclose(pullback(g)[0], dx, atol=1e-5)
+    apart = np.abs(bilinear(x, y.shape[1:3]) - y).max()
+    assert (apart > 0.01) == (y.shape != x.shape)
+
+
+def test_by_factor_where_the_sides_stay_whole_is_by_size():
+    x = jnp.asarray(normal(1, 8, 12, 2))
+    np.testing.assert_array_equal(bilinear_by_factor(x, 0.75), bilinear(x, (6, 9)))
+    np.testing.assert_array_equal(bilinear_by_factor(x, 1), x)
+    with pytest.raises(InputError, match="8x12 pixels cannot be resized by 0.1"):
+        bilinear_by_factor(x, 0.1)

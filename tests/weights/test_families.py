@@ -10,14 +10,26 @@ import numpy as np
 import pytest
 from configs.test_configs import ROOT, ZOO
 from golden.weights import deterministic
+from parity import GOLDEN, state_dict
 
 from segjax import cli, transfer
+from segjax.models.deeplab_v3 import deeplab_v3_resnet50
 from segjax.weights.families import FAMILIES, recognise
 from segjax.weights.keymap import fill, flatten, within
 
 PAGE = (ROOT / "docs/weights.md").read_text()
 ROWS = re.findall(r"^\| `([\w ]+)` \| .* \| `(.*)` \|$", PAGE, re.M)
 COMMANDS = [row for row in ROWS if row[1].startswith("configs/")]
+COMMANDS += [
+    (
+        "authors UNET_MILESIAL",
+        "configs/unet_camvid.py --config.model.variant=bilinear --config.init_from=FILE",
+    ),
+    (
+        "authors ALBUNET34",
+        "configs/ternausnet.py --config.model.variant=albunet34_transposed --config.init_from=FILE",
+    ),
+]
 TINY = ZOO | {"deconvnet": {"model.width": 8, "model.hidden": 8}}
 
 
@@ -61,3 +73,19 @@ def test_a_config_takes_the_family(family, command):
     filled = flatten(variables)
     for name, x in wanted.items():
         np.testing.assert_array_equal(filled[name], x)
+
+
+@pytest.mark.parametrize(
+    ("golden", "family"),
+    [
+        ("albunet_authors", "authors ALBUNET34"),  # its encoder has more names in common with smp's
+        ("hrnet_timm", "timm HRNET"),
+        ("encoder_unet_efficientnet-b0_smp", "smp UNET_RESNET"),
+    ],
+)
+def test_of_a_file_that_does_not_fit_the_nearest_family_is_named(golden, family):
+    """By the share of its names that the family explains, not by the count of the model's."""
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    init = partial(deeplab_v3_resnet50(3).init, train=False)
+    variables = jax.eval_shape(init, jax.random.key(0), image)
+    assert recognise(variables, state_dict(np.load(GOLDEN / f"{golden}.npz"))) == family

@@ -1,5 +1,6 @@
 """Files that torch, safetensors and h5py wrote, read without torch; bad ones refused."""
 
+import json
 import pickle
 import sys
 import zipfile
@@ -14,17 +15,20 @@ from safetensors.numpy import save_file
 
 from segjax.errors import InputError
 from segjax.weights.read import read, unwrap
+from segjax.weights.torch_file import LEGACY_MAGIC
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 VALUES = np.load(GOLDEN / "torch_values.npz")
-NAMES = ("views", "training", "nested", "ema")
+NAMES = ("views", "training", "nested", "ema", "averaged", "compiled")
 KINDS = ("zip", "legacy")
 
 
 def values_of(name):
     """What torch loads, the names without what wraps them."""
     found = {key.partition("/")[2]: VALUES[key] for key in VALUES if key.startswith(f"{name}/")}
-    prefix = {"training": "module.", "nested": "model."}.get(name, "")
+    found.pop("n_averaged", None)
+    wrapped = {"training": "module.", "averaged": "module.", "nested": "model."}
+    prefix = wrapped.get(name, "_orig_mod.")
     return {key.removeprefix(prefix): x for key, x in found.items()}
 
 
@@ -39,6 +43,27 @@ def test_torch_files_hold_what_torch_finds_in_them(name, kind):
         assert got[key].flags.c_contiguous
         np.testing.assert_array_equal(got[key].astype(x.dtype), x, err_msg=key)
         assert got[key].shape == x.shape, key
+
+
+def test_float8_is_read_as_float32():
+    for file in ("torch_float8_zip.pt", "float8.safetensors"):
+        got, want = read(GOLDEN / file), values_of("float8")
+        for name in ("e4m3", "e5m2", "fnuz"):
+            assert got[name].dtype == np.float32
+            np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+        np.testing.assert_array_equal(got["float32"], want["float32"])
+        assert got["uint16"].dtype == np.uint16
+        np.testing.assert_array_equal(got["uint16"], [3, 65535])
+    assert got["bfloat16"].dtype == ml_dtypes.bfloat16
+
+
+def test_a_type_that_cannot_be_read_is_named(tmp_path):
+    about = {"w": {"dtype": "F4", "shape": [2, 4], "data_offsets": [0, 4]}}
+    header = json.dumps(about).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(InputError, match="x.safetensors has arrays of the types F4, which cannot"):
+        read(path)
 
 
 def test_the_averaged_weights_are_taken():
@@ -83,8 +108,8 @@ def test_every_other_global_is_refused(name, tmp_path):
         read(tmp_path / "bare.pt")
 
 
-def tensor_pickle(tmp_path, size, offset, shape, strides, storage="FloatStorage"):
-    """A zip checkpoint of one tensor written by hand: 6 numbers, and a view of them."""
+def tensor_pickle(tmp_path, size, offset, shape, strides, storage="FloatStorage", legacy=False):
+    """A checkpoint of one tensor written by hand: 6 numbers, and a view of them."""
 
     def text(s):
         return b"X" + len(s).to_bytes(4, "little") + s.encode()
@@ -93,20 +118,38 @@ def tensor_pickle(tmp_path, size, offset, shape, strides, storage="FloatStorage"
         return b"(" + b"".join(b"J" + v.to_bytes(4, "little", signed=True) for v in values) + b"t"
 
     persistent = b"(" + text("storage") + b"ctorch\n" + storage.encode() + b"\n" + text("0")
-    persistent += text("cpu") + b"J" + size.to_bytes(4, "little") + b"tQ"
+    persistent += text("cpu") + b"J" + size.to_bytes(4, "little") + b"N" * legacy + b"tQ"
     rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n(" + persistent
     rebuild += b"J" + offset.to_bytes(4, "little", signed=True) + integers(*shape)
     rebuild += integers(*strides) + b"\x89ccollections\nOrderedDict\n)RtR"
+    tree = b"\x80\x02}" + text("conv") + b"}" + text("w") + rebuild + b"ss."
+    numbers = np.arange(6, dtype=np.float32).tobytes()
     path = tmp_path / "hand.pt"
+    if legacy:
+        start = [pickle.dumps(x, 2) for x in (LEGACY_MAGIC, 1001, {"little_endian": True})]
+        stored = size.to_bytes(8, "little") + numbers
+        path.write_bytes(b"".join([*start, tree, pickle.dumps(["0"], 2), stored]))
+        return path
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", b"\x80\x02}" + text("w") + rebuild + b"s.")
-        archive.writestr("archive/data/0", np.arange(6, dtype=np.float32).tobytes())
+        archive.writestr("archive/data.pkl", tree)
+        archive.writestr("archive/data/0", numbers)
     return path
 
 
+def test_safetensors_whose_header_is_as_long_as_a_pickle_begins(tmp_path):
+    path = tmp_path / "x"
+    for padding in range(256):
+        save_file({"a": np.ones(2)}, path, {"padding": padding * "x"})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert read(path).keys() == {"a"}
+
+
 def test_a_view_written_by_hand(tmp_path):
-    w = read(tensor_pickle(tmp_path, 6, 1, (2, 2), (1, 3)))["w"]
-    np.testing.assert_array_equal(w, [[1, 4], [2, 5]])
+    for legacy in (False, True):
+        w = read(tensor_pickle(tmp_path, 6, 1, (2, 2), (1, 3), legacy=legacy))["conv.w"]
+        np.testing.assert_array_equal(w, [[1, 4], [2, 5]])
 
 
 @pytest.mark.parametrize(
@@ -121,6 +164,91 @@ def test_views_beyond_their_storage_are_refused(tmp_path, offset, shape, strides
 def test_an_unknown_storage_is_named(tmp_path):
     with pytest.raises(InputError, match="torch.QInt8Storage"):
         read(tensor_pickle(tmp_path, 6, 0, (6,), (1,), "QInt8Storage"))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_tensor_of_more_numbers_than_its_file_is_refused_by_name(tmp_path, legacy):
+    path = tensor_pickle(tmp_path, 6, 0, (1 << 20, 1 << 20), (0, 0), legacy=legacy)
+    assert path.stat().st_size < 1600
+    with pytest.raises(InputError, match=r"hand.pt: the tensor conv.w .* to 4,398,046,511,104 by"):
+        read(path)
+
+
+def test_views_that_are_large_together_are_refused(tmp_path):
+    """Each is no larger than the storage, and costs the file a few bytes."""
+    path = tmp_path / "views.pt"
+    row = b"X\x03\x00\x00\x00%03dh\x00(h\x01K\x00K\x28K\x28\x86K\x01K\x28\x86\x89}tR"
+    start = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x000(X\x07\x00\x00\x00storage"
+    start += b"ctorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuM@\x06tQq\x010}("
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", start + b"".join(row % i for i in range(1000)) + b"u.")
+        archive.writestr("a/data/0", np.random.default_rng(0).bytes(6400), zipfile.ZIP_STORED)
+    with pytest.raises(InputError, match=r"views.pt: the tensors up to \d+ are .* bytes of views"):
+        read(path)
+
+
+def test_names_that_double_without_end_are_refused(tmp_path):
+    """A dict that holds the next twice, thirty times over."""
+    tree = {}
+    for _ in range(30):
+        tree = {"a": tree, "b": tree}
+    with zipfile.ZipFile(tmp_path / "double.pt", "w") as archive:
+        archive.writestr("a/data.pkl", pickle.dumps(tree, 2))
+    with pytest.raises(InputError, match="double.pt is damaged.*more names than bytes"):
+        read(tmp_path / "double.pt")
+
+
+def test_a_memo_of_more_entries_than_the_pickle_is_refused(tmp_path):
+    (tmp_path / "memo.pt").write_bytes(b"\x80\x02}r\x00\x00\x00\x08.")  # 2 GiB of pointers
+    with pytest.raises(InputError, match="memo.pt is damaged.*LONG_BINPUT 134217728"):
+        read(tmp_path / "memo.pt")
+
+
+def test_storages_that_hold_less_than_they_say_are_refused(tmp_path):
+    path = tensor_pickle(tmp_path, 1 << 30, 0, (6,), (1,), legacy=True)
+    with pytest.raises(InputError, match="hand.pt is damaged.*has 6 of 1073741824 numbers"):
+        read(path)
+
+
+def test_files_that_decompress_to_a_hundred_times_their_size_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", pickle.dumps({}, 2))
+        archive.writestr("a/data/0", bytes(1 << 20))
+    options = {
+        "filled.h5": {"shape": (1 << 20, 1 << 20), "dtype": "f4", "fillvalue": 1},
+        "packed.h5": {"data": np.zeros(1 << 19), "compression": "gzip", "chunks": (1 << 19,)},
+        "chunk.h5": {"data": np.ones(9), "chunks": (1 << 19,), "maxshape": (None,)},
+    }
+    options["chunk.h5"]["compression"] = "gzip"
+    for name, given in options.items():
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_dataset("w", **given)
+    for name in ("bomb.pt", *options):
+        with pytest.raises(InputError, match=f"{name} says .* more than 100 times its own"):
+            read(tmp_path / name)
+
+
+def test_hdf5_without_data_or_compressed(tmp_path):
+    kernel = np.random.default_rng(0).normal(size=(9, 9))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["nothing"] = h5py.Empty("f4")
+        file.create_dataset("ones", (3,), "f4", fillvalue=1)
+        file.create_dataset("kernel", data=kernel, compression="gzip")
+    got = read(tmp_path / "x.h5")
+    assert got.keys() == {"ones", "kernel"}
+    np.testing.assert_array_equal(got["ones"], [1, 1, 1])
+    np.testing.assert_array_equal(got["kernel"], kernel)
+
+
+def test_safetensors_of_less_than_its_header_says_is_refused(tmp_path):
+    for shape, end in (([1 << 20, 1 << 20], 1 << 42), ([1 << 20, 1 << 20], 24), ([6], 24)):
+        about = {"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}
+        about |= {"v": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}  # the same bytes
+        header = json.dumps(about).encode()
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+        with pytest.raises(InputError, match="x.safetensors is damaged"):
+            read(path)
 
 
 def test_safetensors(tmp_path):
@@ -162,6 +290,72 @@ def test_nested_modules_get_dotted_names_and_a_prefix_of_some_stays(tmp_path):
     assert read(tmp_path / "some").keys() == arrays.keys()
     save_file({"module.model.a": np.ones(2), "module.model.b": np.ones(1)}, tmp_path / "all")
     assert read(tmp_path / "all").keys() == {"a", "b"}
+
+
+def test_what_a_wrapping_module_keeps_beside_the_network_is_dropped(tmp_path):
+    """As Lightning saves a module whose `model`, or compiled `net`, is the network."""
+    beside = {"mean": np.ones((3, 1, 1)), "std": np.ones((3, 1, 1)), "loss_fn.weight": np.ones(4)}
+    for prefix in ("model.", "net.", "net._orig_mod.", "_orig_mod.module."):
+        save_file(
+            {f"{prefix}a.weight": np.ones(2), f"{prefix}b": np.ones(1), **beside}, tmp_path / "x"
+        )
+        assert read(tmp_path / "x").keys() == {"a.weight", "b"}
+    save_file({"encoder._orig_mod.a": np.ones(2), "mean": np.ones(3)}, tmp_path / "part")
+    assert read(tmp_path / "part").keys() == {"encoder.a", "mean"}  # nothing wraps these
+
+
+def save_shards(folder, index="model.safetensors.index.json"):
+    files = {"model-00001-of-00002.safetensors": {"net.a": np.arange(3)}}
+    files["model-00002-of-00002.safetensors"] = {"net.b.weight": np.ones((2, 1), np.float32)}
+    for name, arrays in files.items():
+        save_file(arrays, folder / name)
+    names = {key: name for name, arrays in files.items() for key in arrays}
+    if index:
+        (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": names}))
+
+
+@pytest.mark.parametrize("index", ["model.safetensors.index.json", None])
+def test_a_checkpoint_in_several_files(tmp_path, index):
+    """As transformers writes large ones: shards, and an index of them."""
+    save_shards(tmp_path, index)
+    (tmp_path / "config.json").write_text("{}")
+    for path in (tmp_path, *tmp_path.glob("*.index.json")):
+        got = read(path)
+        assert got.keys() == {"a", "b.weight"}
+        np.testing.assert_array_equal(got["a"], [0, 1, 2])
+    (tmp_path / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(InputError, match=r"download (them )?all"):
+        read(tmp_path)
+
+
+def test_a_folder_of_one_file(tmp_path):
+    save_file({"a": np.ones(2)}, tmp_path / "model.safetensors")
+    assert read(tmp_path).keys() == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("{", "index.json has no weight_map"),
+        ('{"weight_map": [1]}', "index.json has no weight_map"),
+        ('{"weight_map": {"a": "../x.safetensors"}}', "which is not beside it"),
+        ('{"weight_map": {"a": "none.safetensors"}}', "names none.safetensors, which is not"),
+    ],
+)
+def test_a_bad_index_is_refused(tmp_path, text, match):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    save_file({"a": np.ones(2)}, tmp_path / "x.safetensors")
+    (inner / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(InputError, match=match):
+        read(inner)
+
+
+def test_shards_with_an_array_of_one_name_are_refused(tmp_path):
+    for i in (1, 2):
+        save_file({"a": np.ones(i)}, tmp_path / f"model-0000{i}-of-00002.safetensors")
+    with pytest.raises(InputError, match="00002-of-00002.safetensors is no part of"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.02, 0.3, 0.6, 0.95, 0.999])
