@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from segjax import cli
+from segjax import process
 from segjax.ops import convolution
 from segjax.ops.conv_transpose import conv_transpose
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=5, help="of each (default 5)")
     parser.add_argument("--only", default="", help="cases whose name holds this")
     options = parser.parse_args()
-    cli.keep_freed_memory()
+    process.keep_freed_memory()
     print("| ms | forward, lax -> segjax | with backward, lax -> segjax |\n|---|---|---|")
     for name, case in CASES.items():
         if options.only in name:

@@ -13,7 +13,7 @@ import time
 import numpy as np
 from absl import flags
 
-from segjax import cli
+from segjax import cli, process
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="of the config")
     options = parser.parse_args()
     flags.FLAGS.mark_as_parsed()
-    cli.keep_freed_memory()
+    process.keep_freed_memory()
     from segjax import parallel, train
 
     overrides = dict(item.split("=", 1) for item in options.overrides)

@@ -25,7 +25,7 @@ from absl import flags
 from rich.progress import Progress, TimeElapsedColumn
 from zoo import ZOO
 
-from segjax import cli, optim
+from segjax import cli, optim, process
 from segjax.data import cells, cells3d
 from segjax.ops.resize import bilinear
 from segjax.tasks.fit import fit_to
@@ -124,7 +124,7 @@ def main() -> None:
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     flags.FLAGS(sys.argv[:1])
-    cli.set_up_process()
+    process.set_up(cli.CACHE.value)
     record = args.output / f"results_{args.steps}_{args.rate:g}_{args.side}.json"
     results = json.loads(record.read_text()) if record.exists() else {}
     names = args.only or everything

@@ -1,31 +1,25 @@
 """What the command-line programs share: flags, configs, the process's settings, one-line errors."""
 
 import contextlib
-import ctypes
 import difflib
-import errno
 import functools
 import importlib.util
 import inspect
 import json
 import os
 import re
-import signal
 import sys
-import threading
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import resource_tracker
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from segjax import stdio
-from segjax.errors import InputError
+from segjax import process, stdio
+from segjax.errors import DISK_ERRORS, InputError
 
 ROOT = Path(__file__).resolve().parent.parent  # of the checkout: configs/ lies beside the package
 
@@ -40,10 +34,6 @@ CACHE = flags.DEFINE_string(
     "~/.cache/segjax/xla",
     "Folder of compiled programs, so that the next start is fast; empty: none.",
 )
-DISK_ERRORS = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EPERM", "EROFS", "ENOTDIR")
-}
 
 
 def run(
@@ -60,7 +50,7 @@ def run(
     `define_flags` defines the program's own: only now, so that Python may import all programs.
     `main` gets the arguments that are no flags, of which there may be `words`.
     """
-    keep_freed_memory()
+    process.keep_freed_memory()
     if not only_prints:
         stdio.outlast_output()
     if define_flags is not None:
@@ -75,7 +65,7 @@ def run(
                     f"Unexpected argument {argv[1 + words]!r}: write options as --name=value, and "
                     "a pattern in quotes."
                 )
-            set_up_process()
+            process.set_up(CACHE.value)
             return main(*argv[1:])
 
     def parse(argv: list[str]) -> list[str]:
@@ -102,6 +92,15 @@ def sentences():
         if error.errno not in DISK_ERRORS:
             raise
         sentence = f"{error.filename or 'A file'} cannot be written or read: {error.strerror}."
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) and not isinstance(error, MemoryError):
+            raise
+        have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        reason = str(error).splitlines()[0] if str(error) else "out of memory"
+        sentence = (
+            f"This needs more memory than there is ({reason}; this machine has {have:,.0f} GiB): "
+            "choose a smaller batch, image or model, or more devices."
+        )
     except KeyboardInterrupt:  # before the loop waits for it
         print("segjax: interrupted.", file=sys.stderr)
         sys.exit(130)
@@ -272,14 +271,29 @@ def require(module: ModuleType, *names: str) -> None:
             raise InputError(f"The config {module.__file__} lacks {name}(), which is needed here.")
 
 
+def call(module: ModuleType, name: str, *arguments: Any) -> Any:
+    """What a function of the config gives; its own errors become a sentence."""
+    require(module, name)
+    with python_errors(Path(str(module.__file__))):
+        return getattr(module, name)(*arguments)
+
+
 @contextlib.contextmanager
 def python_errors(path: Path) -> Iterator[None]:
-    """Say in which line of the config at `path` Python found a wrong word or a missing module."""
+    """Say in which line of the config at `path` an error is, unless the package raised it."""
     try:
         yield
-    except (SyntaxError, ImportError, NameError, AttributeError) as error:
+    except InputError:
+        raise
+    except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        line = next((f.lineno for f in reversed(frames) if Path(f.filename) == path), None)
+        last = max((i for i, f in enumerate(frames) if Path(f.filename) == path), default=-1)
+        line = frames[last].lineno if last >= 0 else None
+        if line is None and not isinstance(error, SyntaxError | ImportError):
+            raise
+        beyond = frames[last + 1 :] if last >= 0 else []
+        if any(Path(f.filename).is_relative_to(ROOT / "segjax") for f in beyond):
+            raise  # with its traceback: perhaps it is not the config's fault
         reason = str(error)
         if isinstance(error, SyntaxError):
             reason = error.msg
@@ -314,64 +328,3 @@ def flatten(config: ConfigDict, prefix: str = "") -> list[str]:
 def plain_values(config: ConfigDict) -> dict[str, Any]:
     """Nested plain values as JSON holds them."""
     return json.loads(config.to_json_best_effort())
-
-
-def set_up_process() -> None:
-    """The settings that suit a program and that importing a library must not make."""
-    quiet_orbax()
-    start_resource_tracker()
-    import jax
-
-    if CACHE.value:
-        folder = os.path.expanduser(CACHE.value)
-        jax.config.update("jax_compilation_cache_dir", folder)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def start_resource_tracker() -> None:
-    """Start what frees the shared memory of worker processes so that it outlives its terminal.
-
-    It ends with the last of them. That it has freed what a killed one left behind is no news.
-    """
-    quiet = "ignore:resource_tracker:UserWarning"
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), quiet]))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def quiet_orbax() -> None:
-    """Print what fails in the background once: orbax raises it again to the loop.
-
-    It also logs every file it moves, and what is left of a failed save fails again when Python
-    drops it.
-    """
-    logging.set_verbosity(logging.FATAL)
-    logging.get_absl_logger().manager.getLogger("asyncio").setLevel("CRITICAL")
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-    print_traceback, print_unraisable = threading.excepthook, sys.unraisablehook
-
-    def excepthook(arguments: Any) -> None:
-        if "save" in getattr(arguments.thread, "name", ""):
-            return  # orbax raises it again to the loop
-        if getattr(arguments.exc_value, "errno", None) in DISK_ERRORS:
-            print(f"segjax: a file could not be written: {arguments.exc_value}.", file=sys.stderr)
-        else:
-            print_traceback(arguments)
-
-    def unraisablehook(arguments: Any) -> None:
-        if not inspect.iscoroutine(arguments.object):
-            print_unraisable(arguments)
-
-    threading.excepthook, sys.unraisablehook = excepthook, unraisablehook
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks: XLA:CPU allocates its buffers anew in every call.
-
-    By default each large block is mapped and page-faulted again; docs/performance.md has figures.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another C library: it has no such switch
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in ((-4, 0), (-1, -1), (-2, 64 << 20), (-8, 1)):
-            mallopt(option, value)  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX

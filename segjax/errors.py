@@ -1,10 +1,15 @@
 """What segjax says when the user's input cannot be used."""
 
+import errno
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+DISK_ERRORS = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EPERM", "EROFS", "ENOTDIR")
+}
 DISK_FULL = ("No space left", "Disk quota exceeded", "File too large", "Not enough disk space")
 
 

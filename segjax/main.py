@@ -9,6 +9,7 @@ TensorBoard files, panel.png and the checkpoints.
 """
 
 import contextlib
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def run(
     parallel.check_batch_size(config.batch_size, mesh)
     with contextlib.ExitStack() as stack:
         stack.enter_context(workdir.locked(path, console.print))
-        experiment = module.build(config)
+        experiment = cli.call(module, "build", config)
         check_best(experiment, config.best)
         settings = {"seed": config.seed, **config.train.to_dict()}
         data = fingerprints(module, config)
@@ -106,7 +107,7 @@ def run(
 
 def fingerprints(module: Any, config: Any) -> dict[str, Any]:
     """What tells each split of the config's data from a changed one, where its records say it."""
-    sources = module.sources(config) if hasattr(module, "sources") else {}
+    sources = cli.call(module, "sources", config) if hasattr(module, "sources") else {}
     return {
         split: source.records.fingerprint()
         for split, source in sources.items()
@@ -120,10 +121,20 @@ def check_values(config: Any) -> None:
     for name in ("seed", "batch_size", "best", "log_every", "train.steps"):
         if name not in known:
             raise InputError(f"The config lacks the value {name}, which every run needs.")
-    for name in ("batch_size", "log_every", "train.steps", "train.eval_every", "train.save_every"):
-        value = cli.value_of(config, name) if name in known else None
-        if value is not None and value < 1:
+    counts = ["batch_size", "log_every", "train.steps", "train.eval_every", "train.save_every"]
+    counts += [name for name in known if name.startswith("model.")]  # widths, depths, rates
+    for name in {*counts} & {*known}:
+        value = cli.value_of(config, name)
+        each = [x for x in (value if isinstance(value, tuple) else [value]) if type(x) is int]
+        if each and min(each) < 1:
             raise InputError(f"--config.{name} must be at least 1, not {value}.")
+    if not 0 <= config.seed < 2**32:
+        raise InputError(f"--config.seed must be from 0 to {2**32 - 1}, not {config.seed}.")
+    for name in known:
+        value = cli.value_of(config, name)
+        each = value if isinstance(value, tuple) else [value]
+        if not all(math.isfinite(x) for x in each if isinstance(x, float)):
+            raise InputError(f"--config.{name} must be finite, not {value}.")
 
 
 def check_best(experiment: Experiment, best: str) -> None:

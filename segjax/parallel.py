@@ -108,6 +108,15 @@ def host_device() -> Any:
         return None
 
 
+def memory(device: Any) -> int:
+    """Bytes that a device has; processors share their machine's."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine // len(jax.local_devices())
+
+
 def data_mesh(num_devices: int | None = None) -> Mesh:
     """One axis, 'data', over all devices of all processes, or over the first `num_devices`.
 

@@ -27,6 +27,7 @@ from segjax.losses.jaccard import cross_entropy_log_jaccard
 from segjax.metrics.confusion import confusion
 from segjax.nn.layers import DTYPES, BatchNorm, FrozenBatchNorm
 from segjax.nn.upsample import UPSAMPLERS
+from segjax.tasks.fit import check_size
 from segjax.tasks.semantic import semantic
 
 
@@ -231,6 +232,9 @@ def task(config: Any, card: dict, model: Any, auxiliary: Mapping[str, float] | N
     names, rgb = card["class_names"], card["channels"] == 3
     data = choose(DATASETS, config.dataset, "config.dataset")
     scale = card["scale"]
+    for name in ("crop", "eval_size"):
+        if config[name] is not None:
+            check_size(f"--config.{name}", config[name])
     size = tuple(config.crop or (round(n * scale) for n in data.crop))
     expected = choose(INPUTS, config.input, "config.input")
     if not rgb and config.input != "imagenet":

@@ -71,6 +71,21 @@ def abstract_state(experiment: Experiment, batch: Batch, mesh: Mesh) -> TrainSta
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
 
 
+def check_memory(experiment: Experiment, batch: Batch, mesh: Mesh) -> None:
+    """Raise `InputError` if a device cannot hold the state of training and a gradient."""
+    state = abstract_state(experiment, batch, mesh).replace(rng=())
+    leaves = jax.tree.leaves((state, state.params))
+    need = sum(x.size * x.dtype.itemsize for x in leaves)
+    have = parallel.memory(mesh.devices.flat[0])
+    if need > have:
+        count = sum(x.size for x in jax.tree.leaves(state.params))
+        raise InputError(
+            f"The model has {count:,} parameters; with their gradient and the optimiser's state "
+            f"they need {need / 2**30:,.1f} GiB on every device, and one has {have / 2**30:,.1f}: "
+            "choose a smaller model."
+        )
+
+
 def train_step(
     experiment: Experiment, skip_nonfinite: bool, state: TrainState, batch: Batch, turn: jax.Array
 ) -> tuple[TrainState, Scalars]:
@@ -199,6 +214,7 @@ def fit(
             batch = next(batches)
         report.say(f"Resuming from step {start} of {steps}.")
     else:
+        check_memory(experiment, batch, mesh)
         state = parallel.replicate(init_state(experiment, batch, seed), mesh)
     report.begin()
 

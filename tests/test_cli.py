@@ -107,9 +107,46 @@ def test_broken_config_files_name_file_and_line(tmp_path, text, words):
     assert "broken.py" in str(caught.value)
 
 
-def test_other_errors_of_a_config_keep_their_traceback(tmp_path):
-    with pytest.raises(ZeroDivisionError):
-        parse(write(tmp_path / "divides.py", "x = 1 / 0\n"))
+CODE = "from ml_collections import ConfigDict\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ("raise ValueError('a reason')", "ValueError: a reason"),
+        ("{}['gone']", "KeyError: 'gone'"),
+        ("1 + 'a'", "TypeError: unsupported operand"),
+        ("raise RuntimeError('a reason')", "RuntimeError: a reason"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("int('x')", "ValueError: invalid literal"),
+        ("config.gone", "AttributeError: .*gone"),  # raised by ml_collections
+    ],
+)
+def test_errors_of_a_config_name_file_and_line(tmp_path, error):
+    code, words = error
+    path = tmp_path / "wrong.py"
+    before = f"{CODE}config = ConfigDict()\ndef build(config): ...\n"
+    path.write_text(f"{before}def get_config():\n    {code}\n    return config\n")
+    with pytest.raises(InputError, match=f"wrong.py fails in line 5: {words}"):
+        parse(f"--config={path}")
+    path.write_text(
+        f"{CODE}def get_config(): return ConfigDict()\ndef build(config):\n    {code}\n"
+    )
+    module, config = cli.load_config(str(path))
+    with pytest.raises(InputError, match=f"wrong.py fails in line 4: {words}"):
+        cli.call(module, "build", config)
+
+
+def test_errors_of_the_package_keep_their_traceback(tmp_path):
+    path = tmp_path / "calls.py"
+    path.write_text(
+        f"{CODE}from segjax.ops import resize\n"
+        "def get_config(): return ConfigDict()\n"
+        "def build(config): resize.nearest(None, (1, 1))\n"
+    )
+    module, config = cli.load_config(str(path))
+    with pytest.raises(AssertionError):
+        cli.call(module, "build", config)
 
 
 def test_argument_after_the_colon_reaches_get_config(tmp_path):
@@ -177,3 +214,13 @@ def test_stray_arguments_are_refused(tmp_path):
     end = start(tmp_path, "segjax.predict", "--images", "a.png", "b.png")
     assert (end.returncode, end.stderr.count("\n")) == (2, 1)
     assert "Unexpected argument 'b.png'" in end.stderr
+
+
+def test_what_needs_more_memory_than_there_is_says_so(capsys):
+    for error in (
+        MemoryError(),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."),
+    ):
+        said = sentence_of(error, capsys)
+        assert "needs more memory than there is" in said
+        assert "GiB" in said

@@ -71,6 +71,12 @@ def test_evaluation_without_a_run(tmp_path, data):
         ({"batch_size": 0}, "--config.batch_size must be at least 1, not 0"),
         ({"log_every": 0}, "log_every"),
         ({"train__steps": -1}, "train.steps"),
+        ({"seed": -1}, "--config.seed must be from 0 to 4294967295, not -1"),
+        ({"seed": 10**20}, "--config.seed must be .* not 1000"),
+        ({"learning_rate": np.inf}, "--config.learning_rate must be finite, not inf"),
+        ({"learning_rate": np.nan}, "--config.learning_rate must be finite, not nan"),
+        ({"learning_rate": -1.0}, "learning_rate must be at least 0 and finite, not -1.0"),
+        ({"batch_size": 16}, "batch_size is 16, and there are 8 training examples"),
         ({"train__eval_every": 0}, "train.eval_every"),
         ({"upsample": "nope"}, "config.upsample is 'nope'; .*nearest.*transposed"),
         ({"best": "mioux"}, "config.best is 'mioux'; the choices are miou.*iou/cell"),
@@ -202,3 +208,11 @@ def test_data_that_changed_are_said_when_a_run_resumes(trained, tmp_path, data, 
     assert "has seen: train.examples: 7 -> 8." in capsys.readouterr().out
     assert run(tmp_path / "run", data) == 0
     assert "has seen" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("depth", [0, -1])
+def test_counts_of_the_model_are_at_least_one(tmp_path, depth):
+    _, config = cli.load_config("configs/unet.py", {"model.depth": depth})
+    with pytest.raises(InputError, match=f"--config.model.depth must be at least 1, not {depth}"):
+        main.run("configs/unet.py", config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -97,10 +97,22 @@ def test_an_upsampler_for_a_network_without_one_is_refused(name):
 def test_numbers_out_of_range_are_refused():
     with pytest.raises(InputError, match=r"--config.scale must be above 0, not -1"):
         recipe.card(config_with(scale=-1.0))
-    with pytest.raises(InputError, match=r"learning_rate must be at least 0, not -1"):
+    with pytest.raises(InputError, match=r"learning_rate must be at least 0 and finite, not -1"):
         recipe.optimizer(config_with(learning_rate=-1.0))
+    for decay in (-5.0, float("nan")):
+        with pytest.raises(InputError, match=f"weight_decay must be .* finite, not {decay}"):
+            recipe.optimizer(config_with(weight_decay=decay))
     with pytest.raises(InputError, match=r"--config.backbone_rate must be at least 0, not -1"):
         recipe.optimizer(config_with(backbone_rate=-1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("crop", ("a", "b")), ("crop", (5,)), ("eval_size", (1, 2, 3))]
+)
+def test_sizes_that_are_none_are_refused_by_the_name_of_their_flag(name, size):
+    card = {"class_names": ["a", "b"], "palette": [[0] * 3] * 2, "channels": 3, "scale": 1.0}
+    with pytest.raises(InputError, match=f"--config.{name} must be .height, width. in pixels, not"):
+        recipe.task(config_with(**{name: size}), card, Seen())
 
 
 def test_an_input_of_colours_for_grey_images_is_refused():

@@ -398,3 +398,13 @@ def test_a_batch_that_does_not_divide_names_both_numbers():
     mesh = parallel.data_mesh(8)
     with pytest.raises(InputError, match="batch of 12 examples does not divide over 8 devices"):
         parallel.shard_batch({"x": np.zeros((12, 3))}, mesh)
+
+
+def test_a_model_that_no_device_can_hold_is_refused_before_it_is_made(tmp_path):
+    def init(key, batch):
+        return {"params": {"w": jnp.zeros((1 << 20, 1 << 20))}, "count": jnp.int32(0)}
+
+    exp = experiment(tx=optax.adam(0.1))
+    words = r"has 1,099,511,627,776 parameters; .* need 16,384.0 GiB on every device, and one has"
+    with pytest.raises(InputError, match=words):
+        fit(tmp_path, 1, exp._replace(task=exp.task._replace(init=init)))

@@ -5,6 +5,8 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from segjax.errors import InputError
+
 
 def two_nearest_distances(instances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Exact Euclidean distances to the nearest and to the second nearest instance, in pixels.
@@ -73,8 +75,10 @@ def border_weights(
     them: `separate_touching` first. w_c balances foreground and background: the paper wants it so
     over the training set and gives no formula; here it is inverse to the frequency in this image
     with mean 1, N / (2 N_class), and 1 where one class is missing or class_balance is False.
-    Ronneberger et al. 2015 (arXiv:1505.04597), equation 2.
+    Ronneberger et al. 2015 (arXiv:1505.04597), equation 2. Raises InputError for a w0 below 0.
     """
+    if not 0 <= w0 < np.inf:
+        raise InputError(f"The border_weight w0 must be at least 0 and finite, not {w0}.")
     d1, d2 = two_nearest_distances(instances)
     background = instances == 0
     border = w0 * np.exp(-np.square(d1 + d2) / (2 * sigma**2))

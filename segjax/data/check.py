@@ -190,11 +190,11 @@ def main() -> int:
     module, _ = cli.load_config(cli.config_source())
     if not hasattr(module, "sources"):
         raise InputError(f"{module.__file__} has no sources(config), so there is nothing to check.")
-    sources = module.sources(cli.CONFIG.value)
+    sources = cli.call(module, "sources", cli.CONFIG.value)
     reports = {split: check(source, title=split) for split, source in sources.items()}
     amiss = problems(reports)
     try:
-        module.build(cli.CONFIG.value)
+        cli.call(module, "build", cli.CONFIG.value)
     except InputError as error:  # such as an image that is larger than the evaluation size
         amiss.append(f"a run with this config would not start: {error}")
     print_report(reports, amiss)

@@ -325,5 +325,10 @@ def rescaled(image: np.ndarray, scale: float) -> np.ndarray:
         return image
     height, width, channels = image.shape
     size = max(round(width * scale), 1), max(round(height * scale), 1)
+    if size[0] * size[1] > MAX_PIXELS:
+        raise InputError(
+            f"A scale of {scale:g} makes {size[0]} x {size[1]} pixels of an image of {width} x "
+            f"{height}: choose a smaller one."
+        )
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return cv2.resize(image, size, interpolation=how).reshape(size[1], size[0], channels)

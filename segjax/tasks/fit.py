@@ -30,7 +30,7 @@ class Model(Protocol):
 
 def check_size(name: str, size: Sequence[int], dimensions: Sequence[int] = (2,)) -> None:
     """Raise `InputError` unless `size` has as many positive sides as is legal."""
-    if len(size) not in dimensions or min(size) < 1:
+    if len(size) not in dimensions or not all(isinstance(n, int) and n > 0 for n in size):
         volumes = " or (depth, height, width)" if 3 in dimensions else ""
         raise InputError(f"{name} must be (height, width){volumes} in pixels, not {tuple(size)}.")
 

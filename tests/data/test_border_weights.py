@@ -4,6 +4,7 @@ from scipy import ndimage
 
 from segjax.data import border_weights as module
 from segjax.data.border_weights import border_weights, separate_touching, two_nearest_distances
+from segjax.errors import InputError
 
 
 def one_transform_an_instance(instances):
@@ -126,3 +127,9 @@ def test_binary_membrane_mask_through_components():
     assert count > 5
     assert (border_weights(instances, class_balance=False)[mask] == 1).all()
     assert module.two_nearest_distances(instances)[1].max() < np.inf
+
+
+@pytest.mark.parametrize("w0", [-10.0, np.nan, np.inf])
+def test_a_negative_weight_is_refused(w0):
+    with pytest.raises(InputError, match=f"w0 must be at least 0 and finite, not {w0}"):
+        border_weights(np.zeros((4, 4), np.int32), w0)

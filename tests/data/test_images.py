@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, TiffImagePlugin
 
-from segjax.data.images import has_alpha, load_image, load_mask, read_image, read_mask
+from segjax.data.images import (
+    has_alpha,
+    load_image,
+    load_mask,
+    read_image,
+    read_mask,
+    rescaled,
+)
 from segjax.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -375,3 +382,8 @@ def test_ids_survive_writing_and_reading(tmp_path, ids, suffix):
     (mask,) = read_mask(saved(tmp_path / f"a.{suffix}", ids))
     np.testing.assert_array_equal(mask, ids)
     assert mask.dtype == ids.dtype
+
+
+def test_a_scale_that_no_memory_holds_is_refused():
+    with pytest.raises(InputError, match=r"A scale of 1e\+06 makes .* image of 9 x 6: choose"):
+        rescaled(np.zeros((6, 9, 3), np.uint8), 1e6)
