@@ -54,13 +54,16 @@ def quiet_orbax() -> None:
     def excepthook(arguments: Any) -> None:
         if "save" in getattr(arguments.thread, "name", ""):
             return  # orbax raises it again to the loop
+        if str(arguments.exc_value) == "handle is closed":
+            return  # TensorBoard's thread, when a run ends because a file could not be written
         if getattr(arguments.exc_value, "errno", None) in DISK_ERRORS:
             print(f"segjax: a file could not be written: {arguments.exc_value}.", file=sys.stderr)
         else:
             print_traceback(arguments)
 
     def unraisablehook(arguments: Any) -> None:
-        if not inspect.iscoroutine(arguments.object):
+        said = getattr(arguments.exc_value, "errno", None) in DISK_ERRORS  # TensorBoard, once more
+        if not said and not inspect.iscoroutine(arguments.object):
             print_unraisable(arguments)
 
     threading.excepthook, sys.unraisablehook = excepthook, unraisablehook

@@ -183,7 +183,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def append_line(path: Path, entry: Mapping[str, Any]) -> None:
     """Add a line to a .jsonl file, on a line of its own even if the last one was cut off."""
-    with open(path, "ab+") as file:
+    with writing(path), open(path, "ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             file.write(b"" if file.read(1) == b"\n" else b"\n")
@@ -216,12 +216,21 @@ def write_json(path: Path, value: Any) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Write beside and rename, so that the file is never half-written; raises `InputError`."""
     beside = path.with_name(f".{path.name}.tmp")
+    with writing(path):
+        try:
+            beside.write_bytes(data)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise an `InputError` that names the file where it cannot be written, as on a full disk."""
     try:
-        beside.write_bytes(data)
-        beside.replace(path)
+        yield
     except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written: {error.strerror}.") from error
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def describe_start() -> dict[str, Any]:
@@ -295,7 +304,8 @@ class Report:
     def __exit__(self, *error: Any) -> None:
         if self.active:
             self.progress.stop()
-            self.board.close()
+            with writing(self.path / "tensorboard"):
+                self.board.close()
 
     def begin(self) -> None:
         """The state is there, new or restored, and training begins."""
@@ -347,8 +357,9 @@ class Report:
             return
         sheet = visualize.sheet(panels)
         name = self.path / "panels" / f"{split}_{step:07d}.png"
-        Image.fromarray(sheet).save(name)
-        shutil.copyfile(name, self.path / "panel.png")
+        with writing(name):
+            Image.fromarray(sheet).save(name)
+            shutil.copyfile(name, self.path / "panel.png")
         self.board.add_image(f"{split}/panel", sheet, step, dataformats="HWC")
         self.restart_clock()  # evaluation is not training time
 

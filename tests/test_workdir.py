@@ -202,3 +202,19 @@ def test_changed_data_are_said(tmp_path):
     assert str(workdir.changed_data(tmp_path, now)).endswith(words)
     workdir.record(tmp_path, {}, "", {}, now)
     assert workdir.changed_data(tmp_path, now) is None
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    code = (
+        "import pathlib, resource, signal; from segjax import workdir\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))\n"
+        f"path = pathlib.Path({str(tmp_path)!r})\n"
+        "for write in (lambda p: workdir.append_line(p, {'a': 30 * 'b'}),\n"
+        "              lambda p: workdir.write_whole(p, bytes(30))):\n"
+        "    try: write(path / 'file')\n"
+        "    except workdir.InputError as error: print(error)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout == 2 * f"{tmp_path}/file cannot be written: File too large.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]  # what was cut off, and no .tmp
