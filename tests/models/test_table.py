@@ -164,6 +164,9 @@ def biases_before_batch_norm(model, keys, image) -> set[str]:
     return found
 
 
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+"""`jax.jit` for what runs once: compiling is most of the time."""
+
 STEPS = [(name, None) for name in TINY] + [
     pytest.param(*case, marks=pytest.mark.slow) for case in CASES
 ]
@@ -179,7 +182,7 @@ def test_every_parameter_gets_a_gradient(name, upsampler):
     generator = np.random.default_rng(0)
     image = generator.normal(size=(2, *size, channels)).astype(np.float32)
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(2)}
-    variables = jax.jit(functools.partial(model.init, train=False))(keys, image)
+    variables = quick(functools.partial(model.init, train=False))(keys, image)
     state = {name: x for name, x in variables.items() if name != "params"}
     # zero-initialised layers would hide what is behind them
     moved = jax.tree.map(
@@ -187,7 +190,7 @@ def test_every_parameter_gets_a_gradient(name, upsampler):
         jax.device_get(variables["params"]),
     )
 
-    @jax.jit
+    @quick
     def grads(params):
         def loss(params):
             out, _ = model.apply(
