@@ -29,6 +29,7 @@ from segjax.data import source as src
 from segjax.errors import InputError, printable
 
 _SIDE, _AREA = 10**6, 2**30  # of an example: what libpng writes, and what OpenCV decodes again
+MOST_UNNAMED = 64  # classes without a classes.txt; more are rather grey values
 _CLUTTER = {"thumbs.db", "desktop.ini"}
 
 
@@ -244,6 +245,11 @@ def _unclear(root: Path, seen: Mapping[Pair, set[int]]) -> str:
             f" holds {', '.join(map(str, missing[:5]))}{' and so on' * (len(missing) > 5)}: if"
             f" these classes are only rare, name all {max(ids) + 1} in a classes.txt; if the id is"
             " a slip, or of a blurred edge, mend the masks."
+        )
+    if len(ids) > MOST_UNNAMED:
+        return (
+            f"The masks in {root} hold {len(ids)} different ids: if they are grey values or blurred"
+            " edges, mend the masks; if there are so many classes, name them in a classes.txt."
         )
     ignoring = [pair.mask for pair, found in seen.items() if 255 in found]
     if ids == {0, 1} and ignoring and not any({1, 255} <= found for found in seen.values()):

@@ -6,13 +6,14 @@ applied, whatever the kind of file: masks carry none, and image and mask must st
 """
 
 import contextlib
+import io
 import itertools
 import re
 import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,6 +33,7 @@ Reading needs up to four times that; a file of a few kilobytes may claim any siz
 
 _BYTES = 3  # of a pixel of 8-bit colour, which `max_pixels` counts
 _BITS_PER_SAMPLE, _PLANAR, _NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 258, 284, 254, 255  # TIFF 6.0, 8
+_TILE = 322, 323  # width and height of its tiles, which are decoded whole
 _OVERVIEW, _TRANSPARENCY = 1, 4  # bits of the new type; of the old one, 2 is an overview
 _STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda page: page[:, ::-1],
@@ -109,6 +111,8 @@ _Convert = Callable[[Image.Image, str, np.ndarray | None], np.ndarray]
 
 
 def _load(path: files.Path, convert: _Convert, max_pixels: int) -> File:
+    if max_pixels < 1:
+        raise InputError(f"max_pixels must be at least 1, not {max_pixels}.")
     files.check(path)
     try:
         with warnings.catch_warnings():
@@ -157,6 +161,8 @@ def _decode(path: files.Path, convert: _Convert, max_pixels: int) -> File:
             tag = file.tag_v2.get(ExifTags.Base.Orientation, 1) if tiff else 1
             turn = _orientation(file)
             file.load()  # refuses truncated files, which OpenCV may fill up
+            if convert is _mask and (kind := _lossy(file, stream)):
+                raise InputError(f"a {kind} mask, whose ids that has blurred; save it as PNG")
             if deep and tiff and file.tag_v2.get(_PLANAR) == 2:  # OpenCV would mix up the planes
                 raise InputError("16-bit colour in separate planes; save it as PNG")
             if deep:
@@ -185,7 +191,8 @@ def _page_numbers(file: Any, max_pixels: int) -> list[int]:
         numbers.append(i)
         depth = 2 if _is_deep(file) else np.dtype(ImageMode.getmode(file.mode).typestr).itemsize
         bands = 3 if file.mode == "P" else len(file.getbands())
-        size += file.width * file.height * bands * depth
+        tile = [file.tag_v2.get(tag, 0) for tag in _TILE] if file.format == "TIFF" else [0, 0]
+        size += max(file.width, tile[0]) * max(file.height, tile[1]) * bands * depth
     if size > max_pixels * _BYTES:
         raise InputError(_too_large(f"{size / 2**20:,.1f} MiB, more", max_pixels))
     if not numbers:
@@ -198,6 +205,24 @@ def _too_large(size: str, max_pixels: int) -> str:
         f"unfolds to {size} than the {max_pixels * _BYTES / 2**20:,.1f} MiB of"
         f" max_pixels={max_pixels}; raise that if the memory is there"
     )
+
+
+def _lossy(frame: Any, stream: BinaryIO) -> str:
+    """What of a file's compression changes the numbers in it; empty if nothing does."""
+    if frame.format in ("JPEG", "MPO"):
+        return "JPEG"
+    if frame.format == "TIFF":
+        kind = str(frame.info.get("compression"))
+        return "lossy TIFF" if "jpeg" in kind or kind == "webp" else ""
+    if frame.format != "WEBP":
+        return ""
+    here = stream.tell()
+    stream.seek(12)  # a chunk is its name and its length, padded to be even
+    while (head := stream.read(8)) and head[:4] not in (b"VP8 ", b"VP8L"):
+        length = int.from_bytes(head[4:], "little")
+        stream.seek(length + length % 2, io.SEEK_CUR)
+    stream.seek(here)
+    return "lossy WebP" if head[:4] == b"VP8 " else ""
 
 
 def _stands_beside(file: Any) -> bool:
@@ -279,8 +304,6 @@ def _image(frame: Image.Image, raw: str, deep: np.ndarray | None) -> np.ndarray:
 
 
 def _mask(frame: Image.Image, raw: str, deep: np.ndarray | None) -> np.ndarray:
-    if frame.format in ("JPEG", "MPO"):
-        raise InputError("a JPEG mask, whose ids compression has blurred; save it as PNG")
     if frame.mode == "La":
         frame = frame.convert("LA")
     if frame.mode[0] in "IF":

@@ -105,7 +105,7 @@ def listed(index: Path) -> list[Path]:
         names = {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
     except OSError as error:
         raise InputError(f"{index} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{index} has no weight_map of arrays and files in JSON.") from error
     for name in names:
         if Path(name).name != name or not (index.parent / name).is_file():
@@ -126,6 +126,13 @@ def joined(path: Path, files: list[Path]) -> dict[str, Any]:
 
 def contents(path: Path) -> Any:
     """What one file holds, arrays in nested dicts."""
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder without weights that are known: give the file, or a folder with "
+            "model.safetensors, or with NAME-00001-of-00002.safetensors and the rest."
+        )
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise InputError(f"{path} is no file: give a checkpoint file.")
     try:
         with open(path, "rb") as file:
             start = file.read(16)

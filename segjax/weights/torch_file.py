@@ -83,6 +83,11 @@ def read_legacy_torch(path: Path) -> Any:
         check_byte_order(path, Unpickler(file, path).load()["little_endian"])
         unpickler = Unpickler(file, path)
         tree = unpickler.load()
+        if unpickler.untyped:
+            raise InputError(
+                f"{path} has numbers of a newer type, such as float8, in torch's format of before "
+                "1.6, which torch cannot load either: save it as safetensors."
+            )
         kinds = {storage.key: storage.dtype for storage in unpickler.storages}
         storages = {}
         for key in Unpickler(file, path).load():
@@ -136,6 +141,7 @@ class Unpickler(pickle.Unpickler):
         self.path = path
         self.file = file
         self.storages: list[Storage] = []
+        self.untyped = False
 
     def load(self) -> Any:
         """The next pickle, unless it asks for a memo of more entries than it can have made."""
@@ -180,6 +186,7 @@ class Unpickler(pickle.Unpickler):
         if view and view[0] is not None:
             _, offset, size = view[0]
             part = slice(offset, offset + size)
+        self.untyped |= storage == "UntypedStorage"
         self.storages.append(Storage(np.dtype(STORAGES[storage]), key, part))
         return self.storages[-1]
 

@@ -138,3 +138,15 @@ def test_published_sets_as_folders(tmp_path, name, splits, classes):
     assert not found.unclear
     assert len(found.class_names) == classes
     assert found.binary == (classes == 2)
+
+
+def test_more_ids_than_classes_have_without_names_are_refused(tmp_path):
+    for i in range(2):
+        for kind, array in (("images", np.zeros(128)), ("masks", np.arange(128))):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(np.uint8(array).reshape(8, 16)).save(tmp_path / kind / f"{i}.png")
+    with pytest.raises(InputError, match="hold 128 different ids: .* name them in a classes.txt"):
+        folder.source("train", str(tmp_path / "data"), root=tmp_path)
+    (tmp_path / "classes.txt").write_text("\n".join(f"c{i}" for i in range(128)))
+    found = folder.inspect(tmp_path)
+    assert len(found.class_names) == 128

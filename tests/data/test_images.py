@@ -387,3 +387,33 @@ def test_ids_survive_writing_and_reading(tmp_path, ids, suffix):
 def test_a_scale_that_no_memory_holds_is_refused():
     with pytest.raises(InputError, match=r"A scale of 1e\+06 makes .* image of 9 x 6: choose"):
         rescaled(np.zeros((6, 9, 3), np.uint8), 1e6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.webp", {"quality": 80}),
+        ("b.webp", {"quality": 80, "exif": b"Exif\0\0" + bytes(9)}),  # in the extended format
+        ("a.tif", {"compression": "jpeg"}),
+        ("a.jpg", {}),
+    ],
+)
+def test_masks_that_compression_has_blurred_are_refused(tmp_path, name, options):
+    picture = Image.fromarray(np.uint8(GREY % 3))
+    picture.save(tmp_path / name, **options)
+    with pytest.raises(InputError, match=f"{name}: a .* mask, whose ids that has blurred"):
+        read_mask(tmp_path / name)
+    read_image(tmp_path / name)
+    picture.save(tmp_path / "good.webp", lossless=True)
+    np.testing.assert_array_equal(read_mask(tmp_path / "good.webp")[0], GREY % 3)
+
+
+def test_a_tile_larger_than_its_image_counts(tmp_path):
+    tiff(tmp_path / "a.tif", ({256: 16, 257: 16, 258: 8, 322: 4096, 323: 4096}, bytes(256)))
+    with pytest.raises(InputError, match="unfolds to 16.0 MiB, more than"):
+        read_image(tmp_path / "a.tif", max_pixels=1000)
+
+
+def test_a_limit_of_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match="max_pixels must be at least 1, not -5"):
+        read_image(tmp_path / "a.tif", max_pixels=-5)

@@ -1,6 +1,7 @@
 """Files that torch, safetensors and h5py wrote, read without torch; bad ones refused."""
 
 import json
+import os
 import pickle
 import sys
 import zipfile
@@ -388,7 +389,7 @@ def test_foreign_files_say_what_can_be_read(tmp_path):
             read(tmp_path / name)
     with pytest.raises(InputError, match=r"none.pt cannot be read: No such file"):
         read(tmp_path / "none.pt")
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match="is a folder without weights that are known"):
         read(tmp_path)
     save_file({}, tmp_path / "empty")
     with pytest.raises(InputError, match="empty holds no named arrays"):
@@ -400,3 +401,26 @@ def test_what_the_loss_keeps_is_no_weight(tmp_path):
     network = {"model.conv1.weight": np.ones(2), "model.bn1.bias": np.ones(3)}
     save_file({**network, "loss.criterion.weight": np.ones(4)}, tmp_path / "x")
     assert sorted(read(tmp_path / "x")) == ["bn1.bias", "conv1.weight"]
+
+
+def test_newer_types_in_the_older_format_are_refused(tmp_path, monkeypatch):
+    # torch 2.13 writes them with untyped storages, and cannot load them again
+    path = GOLDEN / "torch_training_legacy.pt"
+    data = path.read_bytes()
+    assert data.count(b"FloatStorage") > 0
+    other = data.replace(b"c" + b"torch\nFloatStorage\n", b"c" + b"torch\nUntypedStorage\n")
+    assert other != data
+    (tmp_path / "x.pt").write_bytes(other)
+    with pytest.raises(InputError, match="x.pt has numbers of a newer type, .* as safetensors"):
+        read(tmp_path / "x.pt")
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(InputError, match="pipe.pth is no file: give a checkpoint file"):
+        read(tmp_path / "pipe.pth")
+    with pytest.raises(InputError, match="is a folder without weights that are known"):
+        read(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("[" * 200_000)
+    with pytest.raises(InputError, match="has no weight_map"):
+        read(tmp_path)
