@@ -190,7 +190,9 @@ def test_command_says_what_it_needs(monkeypatch, tmp_path):
 
 def test_something_amiss_is_exit_status_one(tmp_path, monkeypatch):
     source = make(record("a", [[0, 1, 7]]))
-    module = SimpleNamespace(sources=lambda config: {"train": source}, build=lambda config: None)
+    module = SimpleNamespace(
+        __file__="any", sources=lambda config: {"train": source}, build=lambda config: None
+    )
     monkeypatch.setattr(cli, "CONFIG", SimpleNamespace(value="any"))
     monkeypatch.setattr(cli, "config_source", lambda: "any")
     monkeypatch.setattr(cli, "load_config", lambda path: (module, None))
