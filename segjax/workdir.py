@@ -148,6 +148,9 @@ def read_config(path: Path) -> dict[str, Any]:
     if not wrong:
         card = saved["card"]
         wrong = [f"card.{name}" for name in CARD_KINDS if name in card and not _fits(card, name)]
+        needed = ("palette", "channels") if card.get("class_names") else ()
+        wrong += [f"card.{name}" for name in needed if name not in card]
+        wrong += ["data"] * (not isinstance(saved.get("data", {}), dict))
         wrong += ["values.best"] * (not isinstance(saved["values"].get("best", ""), str))
     if wrong:
         raise InputError(f"{file} is damaged: {', '.join(wrong)} cannot be what a run has written.")

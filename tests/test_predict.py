@@ -230,10 +230,10 @@ def test_the_saved_values_are_those_of_the_prediction(trained, tmp_path):
         "def task(config, card): raise InputError(f'{config.width} {config.size} {card}')\n"
     )
     values = {"width": 7, "size": [3, 4], "best": ""}
-    card = {"class_names": ["ab"]}
+    card = {"class_names": ["ab"], "palette": [[1, 2, 3]], "channels": 1}
     copy_config(trained, tmp_path, config_file=str(spy), values=values, card=card)
     (tmp_path / "checkpoints").symlink_to(trained / "checkpoints")
-    with pytest.raises(InputError, match=r"^7 \(3, 4\) {'class_names': \['ab'\]}$"):
+    with pytest.raises(InputError, match=r"^7 \(3, 4\) {'class_names': \['ab'\], "):
         predict.load(tmp_path, trust_config=True)
     other = {"width": "wide", "size": [3, 4], "best": ""}
     copy_config(trained, tmp_path, config_file=str(spy), values=other, card=card)
@@ -290,6 +290,9 @@ DAMAGES = {
     "a palette of text": {"card": {"class_names": ["a"], "palette": ["red"], "channels": 1}},
     "a short palette": {"card": {"class_names": ["a", "b"], "palette": [[1, 2, 3]], "channels": 1}},
     "channels of text": {"card": {"class_names": [], "palette": [], "channels": "three"}},
+    "a card without colours": {"card": {"class_names": ["a"], "channels": 1}},
+    "a card without channels": {"card": {"class_names": ["a"], "palette": [[1, 2, 3]]}},
+    "data that are a number": {"data": 5},
     "a folder": None,
 }
 
