@@ -123,8 +123,18 @@ def load(path: Path, step: int | None = None, trust_config: bool = False) -> Tra
         )
     checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"].get("best", ""))
     step, variables = checkpoints.restore_variables(step)
+    check_fits(module.model(config, saved["card"]), variables, saved["card"], path)
     task = module.task(config, saved["card"])
     return Trained(module, saved["config_file"], config, saved["card"], task, variables, step)
+
+
+def check_fits(model: Any, variables: Any, card: Mapping[str, Any], path: Path) -> None:
+    """Raise `InputError` if the weights are not of the model that the run's values make."""
+    sides = [model.input_size(32)] * card.get("dimensions", 2)
+    image = jax.ShapeDtypeStruct((1, *sides, card["channels"]), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    made = jax.eval_shape(lambda k, x: model.init(k, x, train=False), key, image)
+    checkpoint.check_same_model(made, variables, path / "checkpoints")
 
 
 def serving(task: Any) -> Callable[[Any, jax.Array], dict[str, jax.Array]]:

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from segjax import peers
-from segjax.errors import InputError
+from segjax.errors import InputError, chain_of
 
 SILENCE = 40  # seconds without a sign of life after which a process is taken for gone
 PEER_LOST = (
@@ -66,7 +66,8 @@ def initialize(
 
 def check_processes(coordinator: str, num_processes: int, process_id: int) -> None:
     """Raise `InputError` for flags that no run can have."""
-    if not re.fullmatch(r"[^\s/]+:[1-9][0-9]{0,4}", coordinator):
+    address = re.fullmatch(r"[^\s/]+:([1-9][0-9]{0,4})", coordinator)
+    if not address or int(address[1]) > 65535:
         raise InputError(f"--coordinator is host:port, such as host0:1234, not {coordinator!r}.")
     if not 0 <= process_id < num_processes:
         raise InputError(
@@ -77,11 +78,7 @@ def check_processes(coordinator: str, num_processes: int, process_id: int) -> No
 
 def peer_lost(error: BaseException | None) -> bool:
     """Whether an error says that another process of the run could not be reached."""
-    while error is not None:
-        if any(sign in str(error) for sign in PEER_LOST):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(sign in str(each) for each in chain_of(error) for sign in PEER_LOST)
 
 
 def end_alone(error: Exception) -> None:

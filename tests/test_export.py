@@ -223,3 +223,13 @@ def test_a_run_that_draws_images_is_refused(trained, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(saved))
     with pytest.raises(InputError, match="has no classes: it draws images"):
         export.load(tmp_path)
+
+
+def test_values_that_are_not_those_of_the_weights_are_refused(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    saved = json.loads((trained / "config.json").read_text())
+    saved["values"]["upsample"] = "transposed"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(InputError, match="is of another model"):
+        export.run(tmp_path / "run", tmp_path / "out", format="safetensors")
+    assert not (tmp_path / "out").exists()
