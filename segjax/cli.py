@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import inspect
 import json
+import math
 import os
 import re
 import sys
@@ -222,36 +223,6 @@ def define_trust() -> None:
     )
 
 
-def load_run(workdir: Path, saved: Mapping[str, Any], trust: bool) -> tuple[Any, ConfigDict]:
-    """(module, values) of a run, from what its config.json has saved.
-
-    The module is the checkout's or one in the working directory; raises `InputError` for one that
-    lies elsewhere or came with the workdir, unless told to trust it.
-    """
-    name = saved["config_file"].partition(":")[0]
-    path = next((p for root in (ROOT, Path.cwd()) if (p := root / name).is_file()), None)
-    if path is not None and not trust:
-        real = path.resolve()
-        near = any(real.is_relative_to(root) for root in (ROOT, Path.cwd().resolve()))
-        if not near or real.is_relative_to(workdir.resolve()):
-            raise InputError(
-                f"The run in {workdir} names the config {real}, which is Python code from outside "
-                "of this checkout and of the working directory: read it, and if you trust it, give "
-                "--trust_config."
-            )
-    source = str(path) + saved["config_file"][len(name) :] if path else saved["config_file"]
-    module, config = load_config(source)
-    try:
-        with config.unlocked():
-            config.update(saved["values"])
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"The values in {workdir / 'config.json'} do not fit the config {name}: "
-            f"{str(error).splitlines()[0]}. Use the commit that the run was made with (runs.jsonl)."
-        ) from error
-    return module, config
-
-
 def import_file(path: Path) -> ModuleType:
     """The module of a Python file, whatever folder it lies in."""
     spec = importlib.util.spec_from_file_location(f"segjax_config_{path.stem}", path)
@@ -300,6 +271,28 @@ def python_errors(path: Path) -> Iterator[None]:
             line = error.lineno if error.filename == str(path) else line
         kind = type(error).__name__
         raise InputError(f"The config {path} fails in line {line}: {kind}: {reason}.") from error
+
+
+def check_values(config: Any) -> None:
+    """Raise `InputError` unless the config has the values that every run needs, counts above 0."""
+    known = flatten(config)
+    for name in ("seed", "batch_size", "best", "log_every", "train.steps"):
+        if name not in known:
+            raise InputError(f"The config lacks the value {name}, which every run needs.")
+    counts = ["batch_size", "log_every", "train.steps", "train.eval_every", "train.save_every"]
+    counts += [name for name in known if name.startswith("model.")]  # widths, depths, rates
+    for name in {*counts} & {*known}:
+        value = value_of(config, name)
+        each = [x for x in (value if isinstance(value, tuple) else [value]) if type(x) is int]
+        if each and min(each) < 1:
+            raise InputError(f"--config.{name} must be at least 1, not {value}.")
+    if not 0 <= config.seed < 2**32:
+        raise InputError(f"--config.seed must be from 0 to {2**32 - 1}, not {config.seed}.")
+    for name in known:
+        value = value_of(config, name)
+        each = value if isinstance(value, tuple) else [value]
+        if not all(math.isfinite(x) for x in each if isinstance(x, float)):
+            raise InputError(f"--config.{name} must be finite, not {value}.")
 
 
 def check_keys(config: ConfigDict, names: Any) -> None:

@@ -13,9 +13,9 @@ import itertools
 import json
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from absl import flags
 from jax import export
 from safetensors.numpy import save
 
-from segjax import checkpoint, cli, workdir
+from segjax import cli, runs, workdir
 from segjax.errors import InputError, choose
 from segjax.weights.keymap import flatten
 
@@ -82,6 +82,7 @@ def run(
             "them with --overwrite."
         )
     trained = load(path, step, trust_config)
+    text = model_card(trained, path, format, size)
     workdir.make_folder(output, "--output")
     if format == "stablehlo":
         shape = (*size, trained.card["channels"])
@@ -89,52 +90,28 @@ def run(
         workdir.write_whole(output / name, blob)
     else:
         arrays = arrays_of(trained.variables)
-        about = {"format": "segjax", "config": trained.config_file, "step": str(trained.step)}
+        about: dict[str, Any] = {
+            "format": "segjax",
+            "config": trained.config_file,
+            "step": str(trained.step),
+        }
         if "input" in trained.config and trained.card["channels"] == 3:
             about["input"] = trained.config.input
         workdir.write_whole(output / name, save(arrays, about))
-    text = model_card(trained, path, format, size)
     workdir.write_whole(output / CARD, text.encode())
     print(f"Exported step {trained.step} of {path} to {output / name}, described in {CARD}.")
     return 0
 
 
-class Trained(NamedTuple):
-    """A run as it is exported."""
-
-    module: Any  # of its config
-    config_file: str
-    config: Any
-    card: Mapping[str, Any]
-    task: Any
-    variables: Any
-    step: int
-
-
-def load(path: Path, step: int | None = None, trust_config: bool = False) -> Trained:
-    """The run in a workdir, with the weights of a step, by default the best."""
+def load(path: Path, step: int | None = None, trust_config: bool = False) -> runs.Run:
+    """The run in a workdir; raises `InputError` for one that does not label pixels."""
     saved = workdir.read_config(path)
-    module, config = cli.load_run(path, saved, trust_config)
-    cli.require(module, "task", "model")
     if not saved["card"].get("class_names"):
         raise InputError(
             f"The run in {path} ({saved['config_file']}) has no classes: it draws images, and "
             "segjax.export writes networks that label pixels."
         )
-    checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"].get("best", ""))
-    step, variables = checkpoints.restore_variables(step)
-    check_fits(module.model(config, saved["card"]), variables, saved["card"], path)
-    task = module.task(config, saved["card"])
-    return Trained(module, saved["config_file"], config, saved["card"], task, variables, step)
-
-
-def check_fits(model: Any, variables: Any, card: Mapping[str, Any], path: Path) -> None:
-    """Raise `InputError` if the weights are not of the model that the run's values make."""
-    sides = [model.input_size(32)] * card.get("dimensions", 2)
-    image = jax.ShapeDtypeStruct((1, *sides, card["channels"]), jnp.float32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    made = jax.eval_shape(lambda k, x: model.init(k, x, train=False), key, image)
-    checkpoint.check_same_model(made, variables, path / "checkpoints")
+    return runs.load(path, saved, step, trust_config)
 
 
 def serving(task: Any) -> Callable[[Any, jax.Array], dict[str, jax.Array]]:
@@ -169,7 +146,7 @@ def arrays_of(variables: Any) -> dict[str, np.ndarray]:
     return {path: np.asarray(x, order="C") for path, x in flatten(variables).items()}
 
 
-def model_card(trained: Trained, path: Path, format: str, size: tuple[int, int]) -> str:
+def model_card(trained: runs.Run, path: Path, format: str, size: tuple[int, int]) -> str:
     """What the network is, takes and gives, and how good it was, in Markdown."""
     module, config, card = trained.module, trained.config, trained.card
     model = module.model(config, card)
@@ -250,7 +227,7 @@ def legal_sides(model: Any, size: tuple[int, int], count: int = 5) -> str:
     return f"{', '.join(map(str, found))}, ..."
 
 
-def normalisation(trained: Trained) -> tuple[list[float], list[float], list[int]]:
+def normalisation(trained: runs.Run) -> tuple[list[float], list[float], list[int]]:
     """(mean, std, order) of what the task makes of the channels of images in [0, 1]."""
     probe = Probe(len(trained.card["class_names"]))
     before = trained.module.model
@@ -295,17 +272,20 @@ class Probe:
 def metrics(path: Path, step: int) -> dict[str, dict[str, float | None]]:
     """The figures that the run logged at a step, by split."""
     entries = workdir.read_lines(path / "metrics.jsonl")
+    number = (int, float, type(None))  # None: not finite
     return {
         entry["split"]: {k: v for k, v in entry.items() if k not in ("split", "step")}
         for entry in entries
-        if entry.get("step") == step and entry.get("split", "train") != "train"
+        if entry.get("step") == step and isinstance(entry.get("split"), str)
+        if all(isinstance(v, number) for k, v in entry.items() if k != "split")
+        if entry["split"] != "train"
     }
 
 
 def commit(path: Path) -> str:
     """The git commit of the last start of the run."""
     last = [{}, *workdir.read_lines(path / "runs.jsonl")][-1]
-    found = last.get("git_commit") or "unknown"
+    found = str(last.get("git_commit") or "unknown")
     return f"{found}, with changes" if last.get("git_dirty") else found
 
 

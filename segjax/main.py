@@ -9,7 +9,6 @@ TensorBoard files, panel.png and the checkpoints.
 """
 
 import contextlib
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def run(
     """Train the config's experiment in the workdir and show its figures; the exit status."""
     console = Console()
     module, _ = cli.load_config(source)
-    check_values(config)
+    cli.check_values(config)
     values = cli.plain_values(config)
     if evaluate:
         workdir.read_config(path)  # or say that there is nothing to evaluate
@@ -113,28 +112,6 @@ def fingerprints(module: Any, config: Any) -> dict[str, Any]:
         for split, source in sources.items()
         if hasattr(source.records, "fingerprint")
     }
-
-
-def check_values(config: Any) -> None:
-    """Raise `InputError` unless the config has the values that every run needs, counts above 0."""
-    known = cli.flatten(config)
-    for name in ("seed", "batch_size", "best", "log_every", "train.steps"):
-        if name not in known:
-            raise InputError(f"The config lacks the value {name}, which every run needs.")
-    counts = ["batch_size", "log_every", "train.steps", "train.eval_every", "train.save_every"]
-    counts += [name for name in known if name.startswith("model.")]  # widths, depths, rates
-    for name in {*counts} & {*known}:
-        value = cli.value_of(config, name)
-        each = [x for x in (value if isinstance(value, tuple) else [value]) if type(x) is int]
-        if each and min(each) < 1:
-            raise InputError(f"--config.{name} must be at least 1, not {value}.")
-    if not 0 <= config.seed < 2**32:
-        raise InputError(f"--config.seed must be from 0 to {2**32 - 1}, not {config.seed}.")
-    for name in known:
-        value = cli.value_of(config, name)
-        each = value if isinstance(value, tuple) else [value]
-        if not all(math.isfinite(x) for x in each if isinstance(x, float)):
-            raise InputError(f"--config.{name} must be finite, not {value}.")
 
 
 def check_best(experiment: Experiment, best: str) -> None:

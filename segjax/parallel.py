@@ -38,12 +38,14 @@ def initialize(
     """
     given = (coordinator, num_processes, process_id)
     if any(value is not None for value in given):
+        if coordinator is not None:
+            check_coordinator(coordinator)
         if any(value is None for value in given):
             raise InputError(
                 "--coordinator, --num_processes and --process_id go together: "
                 f"got {coordinator!r}, {num_processes!r} and {process_id!r}."
             )
-        check_processes(str(coordinator), int(num_processes or 0), int(process_id or 0))
+        check_process(int(num_processes or 0), int(process_id or 0))
         try:
             jax.distributed.initialize(
                 coordinator, num_processes, process_id, heartbeat_timeout_seconds=SILENCE
@@ -64,11 +66,15 @@ def initialize(
         peers.watch(jax.process_index(), jax.process_count())
 
 
-def check_processes(coordinator: str, num_processes: int, process_id: int) -> None:
-    """Raise `InputError` for flags that no run can have."""
+def check_coordinator(coordinator: str) -> None:
+    """Raise `InputError` for an address that no run can have."""
     address = re.fullmatch(r"[^\s/]+:([1-9][0-9]{0,4})", coordinator)
     if not address or int(address[1]) > 65535:
         raise InputError(f"--coordinator is host:port, such as host0:1234, not {coordinator!r}.")
+
+
+def check_process(num_processes: int, process_id: int) -> None:
+    """Raise `InputError` for a process that no run can have."""
     if not 0 <= process_id < num_processes:
         raise InputError(
             f"--process_id must be from 0 to below --num_processes={num_processes}, not "

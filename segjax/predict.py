@@ -23,7 +23,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from segjax import checkpoint, cli, visualize, workdir
+from segjax import cli, runs, visualize, workdir
 from segjax.data import images
 from segjax.errors import InputError, printable
 from segjax.postprocess.overlap_tile import overlap_tile
@@ -136,17 +136,13 @@ def load(
             f"The run in {path} ({saved['config_file']}) segments volumes, and segjax.predict "
             "segments images, not volumes: call its task's predict from Python."
         )
-    module, config = cli.load_run(path, saved, trust_config)
-    cli.require(module, "task")
-    checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"].get("best", ""))
-    step, variables = checkpoints.restore_variables(step)
-    print(f"Step {step} of {path}.")
-    variables = jax.device_put(variables, jax.devices()[0])
-    task = module.task(config, saved["card"])
+    trained = runs.load(path, saved, step, trust_config)
+    print(f"Step {trained.step} of {path}.")
+    variables = jax.device_put(trained.variables, jax.devices()[0])
 
     @jax.jit
     def apply(variables: Any, batch: Any) -> jax.Array:
-        return task.predict(variables, batch)["prob"]
+        return trained.task.predict(variables, batch)["prob"]
 
     def predict(tiles: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         count = len(tiles)

@@ -105,6 +105,7 @@ def train_step(
     weight_norm = optax.tree.norm(
         [x for x in jax.tree.leaves((params, model_state)) if jnp.issubdtype(x.dtype, jnp.inexact)]
     )
+    rates = learning_rates(opt_state)  # also where the update is not applied
 
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & jnp.isfinite(weight_norm)
     apply = finite & (state.step == turn)
@@ -114,8 +115,7 @@ def train_step(
         (params, model_state, opt_state),
         (state.params, state.model_state, state.opt_state),
     )
-    scalars = {**scalars, "loss": loss, "grad_norm": grad_norm, "weight_norm": weight_norm}
-    scalars |= learning_rates(opt_state)
+    scalars = {**scalars, "loss": loss, "grad_norm": grad_norm, "weight_norm": weight_norm, **rates}
     state = state.replace(step=step, params=params, model_state=model_state, opt_state=opt_state)
     return state, scalars
 

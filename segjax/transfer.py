@@ -44,6 +44,10 @@ def initialised_from(
     if source is None:
         return task
     path, parts = split(source)
+    if not path:
+        raise InputError(
+            f"--config.init_from is {source!r}: give a checkpoint file, or the workdir of a run."
+        )
 
     def init(key: jax.Array, batch: Any) -> Any:
         variables = task.init(key, batch)

@@ -147,7 +147,8 @@ def read_config(path: Path) -> dict[str, Any]:
     wrong = [name for name, kind in KINDS.items() if not isinstance(saved[name], kind)]
     if not wrong:
         card = saved["card"]
-        wrong = [f"card.{name}" for name in CARD_KINDS if name in card and not _fits(card, name)]
+        wrong = ["config_file"] * (not re.fullmatch(r"[^:\0]+\.py(:[^\0]*)?", saved["config_file"]))
+        wrong += [f"card.{name}" for name in CARD_KINDS if name in card and not _fits(card, name)]
         needed = ("palette", "channels") if card.get("class_names") else ()
         wrong += [f"card.{name}" for name in needed if name not in card]
         wrong += ["data"] * (not isinstance(saved.get("data", {}), dict))

@@ -14,7 +14,7 @@ from jax import export as jax_export
 from miniature import SOURCE, train_once
 from models.tiny import TINY
 
-from segjax import export, workdir
+from segjax import export, predict, workdir
 from segjax.errors import InputError
 from segjax.weights.read import read
 
@@ -225,11 +225,33 @@ def test_a_run_that_draws_images_is_refused(trained, tmp_path):
         export.load(tmp_path)
 
 
-def test_values_that_are_not_those_of_the_weights_are_refused(trained, tmp_path):
+@pytest.mark.parametrize("program", [export, predict])
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"upsample": "transposed"}, "is of another model"),
+        ({"batch_size": 0}, "config.batch_size must be at least 1, not 0"),
+    ],
+)
+def test_values_that_are_not_those_of_the_weights_are_refused(
+    trained, tmp_path, program, values, words
+):
     shutil.copytree(trained, tmp_path / "run")
     saved = json.loads((trained / "config.json").read_text())
-    saved["values"]["upsample"] = "transposed"
+    saved["values"] |= values
     (tmp_path / "run" / "config.json").write_text(json.dumps(saved))
-    with pytest.raises(InputError, match="is of another model"):
-        export.run(tmp_path / "run", tmp_path / "out", format="safetensors")
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match=words):
+        program.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", [{"split": ["val"]}, {"miou": "0.7"}, {"miou": {}}])
+def test_figures_of_wrong_types_are_left_out(trained, tmp_path, damage):
+    shutil.copytree(trained, tmp_path / "run")
+    run = export.load(tmp_path / "run")
+    want = export.metrics(trained, run.step)
+    assert want
+    entry = {"step": run.step, "split": "val", "miou": 0.5} | damage
+    workdir.append_line(tmp_path / "run" / "metrics.jsonl", entry)
+    workdir.append_line(tmp_path / "run" / "runs.jsonl", {"git_commit": ["a"]})
+    assert export.run(tmp_path / "run", tmp_path / "out", format="safetensors") == 0
+    assert export.metrics(tmp_path / "run", run.step) == want

@@ -222,12 +222,15 @@ def test_runs_that_cannot_predict(trained, tmp_path):
 
 def test_the_saved_values_are_those_of_the_prediction(trained, tmp_path):
     spy = tmp_path / "spy.py"
+    every = {"seed": 0, "batch_size": 1, "best": "", "log_every": 1, "train": {"steps": 1}}
     spy.write_text(
+        f"VALUES = {every}\n"
         "from ml_collections import ConfigDict\n"
         "from segjax.errors import InputError\n"
-        "def get_config(): return ConfigDict({'width': 1, 'size': (2, 2)})\n"
+        "def get_config(): return ConfigDict({'width': 1, 'size': (2, 2), **VALUES})\n"
         "def build(config): ...\n"
-        "def task(config, card): raise InputError(f'{config.width} {config.size} {card}')\n"
+        "def task(config, card): ...\n"
+        "def model(config, card): raise InputError(f'{config.width} {config.size} {card}')\n"
     )
     values = {"width": 7, "size": [3, 4], "best": ""}
     card = {"class_names": ["ab"], "palette": [[1, 2, 3]], "channels": 1}
@@ -254,10 +257,11 @@ def test_code_that_came_with_a_workdir_is_not_run(trained, tmp_path, monkeypatch
     if place == "link":
         (here / "config.py").symlink_to(code)
     name = str(here / "config.py") if place == "link" else str(code)
+    words = "came with it" if place == "workdir" else "is from elsewhere"
     monkeypatch.chdir(here)
     for config_file in (name, f"{name}:argument"):
         copy_config(trained, path, config_file=config_file)
-        with pytest.raises(InputError, match=r"Python code from outside .* give --trust_config"):
+        with pytest.raises(InputError, match=f"Python code that {words}: .* give --trust_config"):
             program.load(path)
         with pytest.raises(SystemExit, match="run"):
             program.load(path, None, True)
@@ -292,6 +296,9 @@ DAMAGES = {
     "channels of text": {"card": {"class_names": [], "palette": [], "channels": "three"}},
     "a card without colours": {"card": {"class_names": ["a"], "channels": 1}},
     "a card without channels": {"card": {"class_names": ["a"], "palette": [[1, 2, 3]]}},
+    "a file without a name": {"config_file": ""},
+    "a folder for the file": {"config_file": "."},
+    "a null in the file's name": {"config_file": "a\0.py"},
     "data that are a number": {"data": 5},
     "a folder": None,
 }

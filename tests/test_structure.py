@@ -47,8 +47,9 @@ ROOMS = {
     },
     "image_recipe": {"optim", "transfer", "tasks", "metrics", "data", "core", "errors"},
     "summary": {"cli", "models", "backbones", "receptive_field", "dependence", "ops", "errors"},
-    "predict": {"cli", "checkpoint", "workdir", "visualize", "data", "postprocess", "errors"},
-    "export": {"cli", "checkpoint", "workdir", "weights", "errors"},
+    "runs": {"cli", "checkpoint", "errors"},
+    "predict": {"cli", "runs", "workdir", "visualize", "data", "postprocess", "errors"},
+    "export": {"cli", "runs", "workdir", "weights", "errors"},
     "main": {"cli", "checkpoint", "workdir", "train", "parallel", "core", "errors"},
 }
 FILES = sorted((ROOT / "segjax").rglob("*.py"))

@@ -145,6 +145,12 @@ def test_a_nan_stops_with_the_state_before_it_saved(tmp_path):
     assert same(checkpoints.restore(like), clean.state)
 
 
+def test_the_rate_of_a_step_that_failed_is_said(tmp_path):
+    tx = optim.learning_rate(lambda count: 1e30 + 0 * count)
+    with pytest.raises(train.NonFiniteLossError, match=r"step 1 .*learning_rate=1e\+30"):
+        fit(tmp_path, 20, experiment(tx=tx))
+
+
 def test_a_nan_may_be_skipped(tmp_path):
     outcome, report = fit(tmp_path, 20, experiment(poison=6), nonfinite="skip")
     assert 7 not in report.losses

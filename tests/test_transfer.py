@@ -151,7 +151,7 @@ def test_what_the_weights_have_learned_to_see_must_be_what_they_are_shown(tmp_pa
 
 def test_a_run_knows_what_it_was_shown(tmp_path):
     (tmp_path / "config.json").write_text(
-        '{"config_file": "x", "values": {"input": "caffe"}, "card": {}}'
+        '{"config_file": "x.py", "values": {"input": "caffe"}, "card": {}}'
     )
     assert transfer.input_of(str(tmp_path)) == "caffe"
     assert transfer.input_of(str(tmp_path / "config.json")) is None
@@ -170,3 +170,9 @@ def test_a_part_that_is_not_there_is_named(file):
     path, _ = file
     with pytest.raises(InputError, match="The model has no part .dwon0"):
         start(unet_task(), f"{path}:dwon0")
+
+
+@pytest.mark.parametrize("source", ["", ":backbone"])
+def test_a_source_without_a_file_is_named(source):
+    with pytest.raises(InputError, match=f"--config.init_from is '{source}': give a checkpoint"):
+        start(unet_task(), source)

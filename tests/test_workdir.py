@@ -195,12 +195,12 @@ def test_a_disk_without_locks_is_said(tmp_path, monkeypatch):
 def test_changed_data_are_said(tmp_path):
     now = {"train": {"examples": 30, "names": "b"}}
     assert workdir.changed_data(tmp_path, now) is None
-    workdir.write_json(tmp_path / "config.json", {"config_file": "", "values": {}, "card": {}})
+    workdir.write_json(tmp_path / "config.json", {"config_file": "x.py", "values": {}, "card": {}})
     assert workdir.changed_data(tmp_path, now) is None  # a run of before they were noted
-    workdir.record(tmp_path, {}, "", {}, {"train": {"examples": 24, "names": "a"}})
+    workdir.record(tmp_path, {}, "x.py", {}, {"train": {"examples": 24, "names": "a"}})
     words = "train.examples: 24 -> 30; train.names: a -> b."
     assert str(workdir.changed_data(tmp_path, now)).endswith(words)
-    workdir.record(tmp_path, {}, "", {}, now)
+    workdir.record(tmp_path, {}, "x.py", {}, now)
     assert workdir.changed_data(tmp_path, now) is None
 
 

@@ -1,0 +1,80 @@
+"""A run that was trained, opened again: its config, its card and the weights of a step."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from segjax import checkpoint, cli
+from segjax.errors import InputError
+
+
+class Run(NamedTuple):
+    """What predicting and exporting need of a run; arrays on the host."""
+
+    module: Any  # of its config
+    config_file: str
+    config: ConfigDict
+    card: Mapping[str, Any]
+    task: Any
+    variables: Any
+    step: int
+
+
+def load(
+    path: Path, saved: Mapping[str, Any], step: int | None = None, trust_config: bool = False
+) -> Run:
+    """The run in a workdir, of which config.json has `saved`, at a step, by default the best.
+
+    Raises `InputError` where config, values and weights do not belong together.
+    """
+    module, config = load_config(path, saved, trust_config)
+    cli.require(module, "task", "model")
+    cli.check_values(config)
+    checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"].get("best", ""))
+    step, variables = checkpoints.restore_variables(step)
+    check_fits(cli.call(module, "model", config, saved["card"]), variables, saved["card"], path)
+    task = cli.call(module, "task", config, saved["card"])
+    return Run(module, saved["config_file"], config, saved["card"], task, variables, step)
+
+
+def load_config(path: Path, saved: Mapping[str, Any], trust: bool) -> tuple[Any, ConfigDict]:
+    """(module, values) of the run in a workdir, from what its config.json has saved.
+
+    The module is the checkout's or one in the working directory; raises `InputError` for one that
+    lies elsewhere or came with the workdir, unless told to trust it.
+    """
+    name = saved["config_file"].partition(":")[0]
+    file = next((p for root in (cli.ROOT, Path.cwd()) if (p := root / name).is_file()), None)
+    if file is not None and not trust:
+        real = file.resolve()
+        near = any(real.is_relative_to(root) for root in (cli.ROOT, Path.cwd().resolve()))
+        where = "came with it" if real.is_relative_to(path.resolve()) else "is from elsewhere"
+        if not near or where == "came with it":
+            raise InputError(
+                f"The run in {path} names the config {real}, Python code that {where}: read it, "
+                "and if you trust it, give --trust_config."
+            )
+    source = str(file) + saved["config_file"][len(name) :] if file else saved["config_file"]
+    module, config = cli.load_config(source)
+    try:
+        with config.unlocked():
+            config.update(saved["values"])
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"The values in {path / 'config.json'} do not fit the config {name}: "
+            f"{str(error).splitlines()[0]}. Use the commit that the run was made with (runs.jsonl)."
+        ) from error
+    return module, config
+
+
+def check_fits(model: Any, variables: Any, card: Mapping[str, Any], path: Path) -> None:
+    """Raise `InputError` if the weights are not of the model that the run's values make."""
+    sides = [model.input_size(32)] * card.get("dimensions", 2)
+    image = jax.ShapeDtypeStruct((1, *sides, card["channels"]), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    made = jax.eval_shape(lambda k, x: model.init(k, x, train=False), key, image)
+    checkpoint.check_same_model(made, variables, path / "checkpoints")
