@@ -10,6 +10,7 @@ import argparse
 import itertools
 import time
 
+import jax
 import numpy as np
 from absl import flags
 
@@ -47,7 +48,7 @@ def main() -> None:
     assert experiment is not None
     assert batch is not None
     mesh = parallel.data_mesh()
-    state = parallel.replicate(train.init_state(experiment, batch, 0), mesh)
+    state = parallel.replicate(train.init_state(experiment, batch, jax.random.key(0)), mesh)
     step = train.jit_train_step(experiment, mesh)
     placed = parallel.shard_batch(batch, mesh)
     state, scalars = step(state, placed, np.int32(0))

@@ -159,7 +159,7 @@ def main():
         return
     names = [name for name in WORKERS if name not in args.skip]
     pythons = {n: args.python_torch if "torch" in n else sys.executable for n in names}
-    if args.python_torch in pythons.values():
+    if any("torch" in name for name in names):
         check = [args.python_torch, "-c", "import torch"]
         if subprocess.run(check, capture_output=True).returncode:
             sys.exit(

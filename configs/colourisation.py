@@ -12,26 +12,19 @@ arXiv:1603.08511, predict 313 classes of colour instead).
 from typing import Any
 
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from segjax import image_recipe
-from segjax.core import Experiment, Task
-from segjax.models.unet import UNet
-from segjax.nn.layers import BatchNorm
+from segjax.core import Experiment
+from segjax.models.unet import unet_padded
+from segjax.recipes import image_to_image
 from segjax.tasks.image_to_image import colour_from_lightness, coloured
 
-get_config, sources, card = image_recipe.get_config, image_recipe.sources, image_recipe.card
+
+def get_config() -> ConfigDict:
+    return image_to_image.get_config(width=16)
 
 
-def model(config: Any, card: dict) -> UNet:
-    del card
-    return UNet(2, width=config.width, padding="same", norm=BatchNorm, dropout=0.0)  # a and b
-
-
-def task(config: Any, card: dict) -> Task:
-    return image_recipe.task(
-        config, model(config, card), pair=colour_from_lightness, show=coloured, activation=jnp.tanh
-    )
-
-
-def build(config: Any) -> Experiment:
-    return image_recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    network = unet_padded(2, config.model.width)  # a and b
+    making = {"pair": colour_from_lightness, "show": coloured, "activation": jnp.tanh}
+    return image_to_image.build(config, network, facts, **making)

@@ -12,30 +12,21 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
 from segjax.backbones.vgg import vgg16_bn
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.models.deconvnet import DeconvNet
+from segjax.recipes import networks, semantic
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(width=64, hidden=4096)
+    return semantic.get_config(width=64, hidden=4096)
 
 
-def model(config: Any, card: dict) -> DeconvNet:
+def model(config: Any, num_classes: int) -> DeconvNet:
     widths = tuple(config.model.width * n for n in (1, 2, 4, 8, 8))
-    backbone = vgg16_bn(widths, pool_rounding="ceil", **recipe.backbone_options(config))
-    return DeconvNet(
-        len(card["class_names"]), backbone, hidden=config.model.hidden, **recipe.options(config)
-    )
+    backbone = vgg16_bn(widths, pool_rounding="ceil", **networks.backbone_options(config))
+    return DeconvNet(num_classes, backbone, hidden=config.model.hidden, **networks.options(config))
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

@@ -11,31 +11,24 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
 from segjax.backbones.vgg import vgg16
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.models.deeplab_v1 import DeepLabV1
+from segjax.recipes import networks, semantic
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(width=64, hidden=1024)
+    return semantic.get_config(width=64, hidden=1024)
 
 
-def model(config: Any, card: dict) -> DeepLabV1:
+def model(config: Any, num_classes: int) -> DeepLabV1:
     widths = tuple(config.model.width * n for n in (1, 2, 4, 8, 8))
-    options = recipe.options(config)
+    options = networks.options(config)
     backbone = vgg16(
         widths, pool_size=3, pool_rounding="ceil", output_stride=8, dtype=options["dtype"]
     )
-    return DeepLabV1(len(card["class_names"]), backbone, config.model.hidden, **options)
+    return DeepLabV1(num_classes, backbone, config.model.hidden, **options)
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

@@ -17,12 +17,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
 from segjax.backbones.resnet import resnet50, resnet101, resnet152
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import InputError, choose
 from segjax.models.deeplab_v2 import DeepLabV2, SummedASPP
 from segjax.nn.upsample import Bilinear
+from segjax.recipes import networks, semantic
 
 RESNETS = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet152}
 SCALES = (1, 0.75, 0.5)
@@ -32,12 +32,12 @@ AUXILIARY = {f"scale_{scale:g}": 1.0 for scale in SCALES}  # a loss on each, and
 def get_config() -> ConfigDict:
     # The authors' Caffe resizes with aligned corners, the port to PyTorch by half-pixel: the image
     # by the factors themselves, as torch does with a scale_factor.
-    return recipe.get_config(
+    return semantic.get_config(
         backbone="resnet101", width=64, convention="corner-aligned", rates=SummedASPP.rates
     )
 
 
-def model(config: Any, card: dict) -> DeepLabV2:
+def model(config: Any, num_classes: int) -> DeepLabV2:
     resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
     width = config.model.width
     backbone = resnet(
@@ -47,26 +47,19 @@ def model(config: Any, card: dict) -> DeepLabV2:
         first_unit="new",
         stride_in="1x1",
         pool_rounding="ceil",
-        **recipe.backbone_options(config),
+        **networks.backbone_options(config),
     )
     rates = config.model.rates
     if not rates or min(rates) < 1:
         raise InputError(f"--config.model.rates must be numbers from 1 on, not {rates}.")
     aspp = functools.partial(SummedASPP, rates=rates)
-    convention = recipe.convention(config)
+    convention = networks.convention(config)
     upsample = functools.partial(Bilinear, convention=convention)
-    options: dict[str, Any] = {"upsample": upsample, "convention": convention} | recipe.options(
+    options: dict[str, Any] = {"upsample": upsample, "convention": convention} | networks.options(
         config
     )
-    return DeepLabV2(len(card["class_names"]), backbone, aspp, scales=SCALES, **options)
+    return DeepLabV2(num_classes, backbone, aspp, scales=SCALES, **options)
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card), AUXILIARY)
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts, auxiliary=AUXILIARY)

@@ -21,9 +21,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from segjax import recipe
 from segjax.backbones.resnet import RESNETS
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import choose
 from segjax.models.deeplab_v3 import (
     DeepLabV3,
@@ -33,13 +32,14 @@ from segjax.models.deeplab_v3 import (
     deeplab_v3_torchvision,
 )
 from segjax.nn.aspp import ASPP
+from segjax.recipes import networks, semantic
 
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # by output stride
 
 
 def get_config() -> ConfigDict:
     stride = config_dict.placeholder(int)  # the variant's
-    return recipe.get_config(variant="paper", backbone="resnet50", width=64, output_stride=stride)
+    return semantic.get_config(variant="paper", backbone="resnet50", width=64, output_stride=stride)
 
 
 def resnet(config: Any, stem: tuple[int, ...]) -> Any:
@@ -48,51 +48,51 @@ def resnet(config: Any, stem: tuple[int, ...]) -> Any:
 
 
 def paper(config: Any, num_classes: int) -> DeepLabV3:
-    width, stride = config.model.width, recipe.output_stride(config, 16, 8)
+    width, stride = config.model.width, networks.output_stride(config, 16, 8)
     backbone = resnet(config, (width,))(
         output_stride=stride,
         first_unit="new",
         multi_grid=(1, 2, 4),
-        **recipe.backbone_options(config),
+        **networks.backbone_options(config),
     )
     aspp = functools.partial(ASPP, 4 * width, RATES[stride])  # 256 channels
-    return DeepLabV3(num_classes, backbone, context=aspp, **recipe.options(config))
+    return DeepLabV3(num_classes, backbone, context=aspp, **networks.options(config))
 
 
 def torchvision(config: Any, num_classes: int) -> DeepLabV3:
-    width, options = config.model.width, recipe.options(config)
+    width, options = config.model.width, networks.options(config)
     if config.model.backbone == "mobilenet_v3_large":
-        recipe.output_stride(config, 16)
+        networks.output_stride(config, 16)
         net = deeplab_v3_mobilenet_v3(num_classes, **options)
         net = net.clone(backbone=net.backbone.clone(width_mult=width / 64))
     else:
-        recipe.output_stride(config, 8)
+        networks.output_stride(config, 8)
         net = deeplab_v3_torchvision(resnet(config, (width,)), num_classes, **options)
-    return net.clone(backbone=recipe.prepared(net.backbone, config))
+    return net.clone(backbone=networks.prepared(net.backbone, config))
 
 
 def smp(config: Any, num_classes: int) -> DeepLabV3:
-    width, stride = config.model.width, recipe.output_stride(config, 8, 16)
+    width, stride = config.model.width, networks.output_stride(config, 8, 16)
     backbone = resnet(config, (width,))(
-        output_stride=stride, first_unit="new", **recipe.backbone_options(config)
+        output_stride=stride, first_unit="new", **networks.backbone_options(config)
     )
     aspp = functools.partial(ASPP, 4 * width, RATES[8], pooled="last", dropout=0.5)
-    return DeepLabV3(num_classes, backbone, context=aspp, convs=1, **recipe.options(config))
+    return DeepLabV3(num_classes, backbone, context=aspp, convs=1, **networks.options(config))
 
 
 def mmseg(config: Any, num_classes: int) -> DeepLabV3:
-    recipe.output_stride(config, 8)
+    networks.output_stride(config, 8)
     width = config.model.width
     make = resnet(config, (width // 2, width // 2, width))
-    net = deeplab_v3_mmseg(make, num_classes, **recipe.options(config))
-    return net.clone(backbone=recipe.prepared(net.backbone, config))
+    net = deeplab_v3_mmseg(make, num_classes, **networks.options(config))
+    return net.clone(backbone=networks.prepared(net.backbone, config))
 
 
 def deeplab_pytorch(config: Any, num_classes: int) -> DeepLabV3:
-    width, stride = config.model.width, recipe.output_stride(config, 16, 8)
-    make, options = resnet(config, (width,)), recipe.options(config)
+    width, stride = config.model.width, networks.output_stride(config, 16, 8)
+    make, options = resnet(config, (width,)), networks.options(config)
     net = deeplab_v3_pytorch(make, num_classes, output_stride=stride, features=4 * width, **options)
-    return net.clone(backbone=recipe.prepared(net.backbone, config))
+    return net.clone(backbone=networks.prepared(net.backbone, config))
 
 
 VARIANTS = {
@@ -105,17 +105,10 @@ VARIANTS = {
 AUXILIARY = {"torchvision": {"aux": 0.5}, "mmseg": {"aux": 0.4}}  # none in the others
 
 
-def model(config: Any, card: dict) -> DeepLabV3:
+def model(config: Any, num_classes: int) -> DeepLabV3:
     make = choose(VARIANTS, config.model.variant, "config.model.variant")
-    return make(config, len(card["class_names"]))
+    return make(config, num_classes)
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card), AUXILIARY.get(config.model.variant))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts, auxiliary=AUXILIARY.get(config.model.variant, {}))

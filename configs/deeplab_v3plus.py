@@ -18,9 +18,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from segjax import recipe
 from segjax.backbones.resnet import RESNETS
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import choose
 from segjax.models.deeplab_v3plus import (
     DeepLabV3Plus,
@@ -29,13 +28,14 @@ from segjax.models.deeplab_v3plus import (
     deeplab_v3plus_smp,
 )
 from segjax.nn.aspp import ASPP
+from segjax.recipes import networks, semantic
 
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # by output stride
 
 
 def get_config() -> ConfigDict:
     stride = config_dict.placeholder(int)  # the variant's
-    return recipe.get_config(variant="paper", backbone="resnet50", width=64, output_stride=stride)
+    return semantic.get_config(variant="paper", backbone="resnet50", width=64, output_stride=stride)
 
 
 def resnet(config: Any, stem: tuple[int, ...]) -> Any:
@@ -44,12 +44,12 @@ def resnet(config: Any, stem: tuple[int, ...]) -> Any:
 
 
 def paper(config: Any, num_classes: int) -> DeepLabV3Plus:
-    width, stride = config.model.width, recipe.output_stride(config, 16, 8)
+    width, stride = config.model.width, networks.output_stride(config, 16, 8)
     backbone = resnet(config, (width,))(
         output_stride=stride,
         first_unit="new",
         multi_grid=(1, 2, 4),
-        **recipe.backbone_options(config),
+        **networks.backbone_options(config),
     )
     aspp = functools.partial(ASPP, rates=RATES[stride])
     return DeepLabV3Plus(
@@ -58,7 +58,7 @@ def paper(config: Any, num_classes: int) -> DeepLabV3Plus:
         features=4 * width,  # 256 in the paper
         low_features=3 * width // 4,
         aspp=aspp,
-        **recipe.options(config),
+        **networks.options(config),
     )
 
 
@@ -67,25 +67,25 @@ def smp(config: Any, num_classes: int) -> DeepLabV3Plus:
     net = deeplab_v3plus_smp(
         resnet(config, (width,)),
         num_classes,
-        output_stride=recipe.output_stride(config, 16, 8),
+        output_stride=networks.output_stride(config, 16, 8),
         features=4 * width,
         low_features=3 * width // 4,
-        **recipe.options(config),
+        **networks.options(config),
     )
-    return net.clone(backbone=recipe.prepared(net.backbone, config))
+    return net.clone(backbone=networks.prepared(net.backbone, config))
 
 
 def mmseg(config: Any, num_classes: int) -> DeepLabV3Plus:
-    recipe.output_stride(config, 8)
+    networks.output_stride(config, 8)
     width = config.model.width
     net = deeplab_v3plus_mmseg(
         resnet(config, (width // 2, width // 2, width)),
         num_classes,
         features=8 * width,
         low_features=3 * width // 4,
-        **recipe.options(config),
+        **networks.options(config),
     )
-    return net.clone(backbone=recipe.prepared(net.backbone, config))
+    return net.clone(backbone=networks.prepared(net.backbone, config))
 
 
 def deeplab_pytorch(config: Any, num_classes: int) -> DeepLabV3Plus:
@@ -93,29 +93,22 @@ def deeplab_pytorch(config: Any, num_classes: int) -> DeepLabV3Plus:
     net = deeplab_v3plus_pytorch(
         resnet(config, (width,)),
         num_classes,
-        output_stride=recipe.output_stride(config, 16, 8),
+        output_stride=networks.output_stride(config, 16, 8),
         features=4 * width,
         low_features=3 * width // 4,
-        **recipe.options(config),
+        **networks.options(config),
     )
-    return net.clone(backbone=recipe.prepared(net.backbone, config))
+    return net.clone(backbone=networks.prepared(net.backbone, config))
 
 
 VARIANTS = {"paper": paper, "smp": smp, "mmseg": mmseg, "deeplab_pytorch": deeplab_pytorch}
 AUXILIARY = {"mmseg": {"aux": 0.4}}  # none in the others
 
 
-def model(config: Any, card: dict) -> DeepLabV3Plus:
+def model(config: Any, num_classes: int) -> DeepLabV3Plus:
     make = choose(VARIANTS, config.model.variant, "config.model.variant")
-    return make(config, len(card["class_names"]))
+    return make(config, num_classes)
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card), AUXILIARY.get(config.model.variant))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts, auxiliary=AUXILIARY.get(config.model.variant, {}))

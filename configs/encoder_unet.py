@@ -15,16 +15,16 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
 from segjax.backbones import vgg
 from segjax.backbones.efficientnet import efficientnet_b0, efficientnet_b4
 from segjax.backbones.hrnet import HRNet
 from segjax.backbones.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
 from segjax.backbones.resnet import resnet50_v1c, resnet101_v1c, resnet152
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import choose
 from segjax.models import encoder_unet
 from segjax.models.encoder_unet import EncoderUNet
+from segjax.recipes import networks, semantic
 
 # EfficientNets come in two paddings: segmentation-models' and timm's `tf_` weights want the first
 # two, torchvision's the next two.
@@ -63,22 +63,15 @@ NETWORKS |= {
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(backbone="resnet34", width=16)
+    return semantic.get_config(backbone="resnet34", width=16)
 
 
-def model(config: Any, card: dict) -> EncoderUNet:
+def model(config: Any, num_classes: int) -> EncoderUNet:
     network = choose(NETWORKS, config.model.backbone, "config.model.backbone")
     widths = tuple(config.model.width * n for n in (16, 8, 4, 2, 1))
-    net = network(len(card["class_names"]), widths=widths, **recipe.options(config))
-    return net.clone(backbone=recipe.prepared(net.backbone, config))
+    net = network(num_classes, widths=widths, **networks.options(config))
+    return net.clone(backbone=networks.prepared(net.backbone, config))
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

@@ -11,31 +11,24 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.models.farabet_multiscale import FarabetMultiscale
+from segjax.recipes import networks, semantic
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(width=16, hidden=1024)
+    return semantic.get_config(width=16, hidden=1024)
 
 
-def model(config: Any, card: dict) -> FarabetMultiscale:
+def model(config: Any, num_classes: int) -> FarabetMultiscale:
     width = config.model.width
     return FarabetMultiscale(
-        len(card["class_names"]),
+        num_classes,
         maps=(width, 4 * width, 16 * width),
         hidden=config.model.hidden or None,
-        **recipe.options(config),
+        **networks.options(config),
     )
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

@@ -9,31 +9,22 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
 from segjax.backbones.alexnet import caffenet
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.models.fcn import fcn_alexnet
+from segjax.recipes import networks, semantic
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(width=96, hidden=4096)
+    return semantic.get_config(width=96, hidden=4096)
 
 
-def model(config: Any, card: dict) -> Any:
-    options, width = recipe.options(config), config.model.width
+def model(config: Any, num_classes: int) -> Any:
+    options, width = networks.options(config), config.model.width
     widths = (width, width * 8 // 3, width * 4, width * 4, width * 8 // 3)
     backbone = caffenet(widths, first_padding=100, dtype=options["dtype"])
-    return fcn_alexnet(
-        len(card["class_names"]), backbone=backbone, hidden=config.model.hidden, **options
-    )
+    return fcn_alexnet(num_classes, backbone=backbone, hidden=config.model.hidden, **options)
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

@@ -13,34 +13,27 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
 from segjax.backbones.resnet import resnet50, resnet101, resnet152
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import choose
 from segjax.models.fcn_resnet import FCNResNet
+from segjax.recipes import networks, semantic
 
 RESNETS = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet152}
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(backbone="resnet50", width=64)
+    return semantic.get_config(backbone="resnet50", width=64)
 
 
-def model(config: Any, card: dict) -> FCNResNet:
+def model(config: Any, num_classes: int) -> FCNResNet:
     resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
     width = config.model.width
     backbone = resnet(
-        width=width, stem=(width,), output_stride=8, **recipe.backbone_options(config)
+        width=width, stem=(width,), output_stride=8, **networks.backbone_options(config)
     )
-    return FCNResNet(len(card["class_names"]), backbone, **recipe.options(config))
+    return FCNResNet(num_classes, backbone, **networks.options(config))
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card), {"aux": 0.5})
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts, auxiliary={"aux": 0.5})

@@ -11,35 +11,28 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import choose
 from segjax.models import hourglass, unet
+from segjax.recipes import networks, semantic
 
 MERGES = {"none": unet.without_skip, "concatenate": unet.concatenate, "add": hourglass.add}
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(width=64, depth=4, down="max_pool", merge="none")
+    return semantic.get_config(width=64, depth=4, down="max_pool", merge="none")
 
 
-def model(config: Any, card: dict) -> hourglass.Hourglass:
+def model(config: Any, num_classes: int) -> hourglass.Hourglass:
     return hourglass.Hourglass(
-        len(card["class_names"]),
+        num_classes,
         width=config.model.width,
         depth=config.model.depth,
         down=config.model.down,
         merge=choose(MERGES, config.model.merge, "config.model.merge"),
-        **recipe.options(config),
+        **networks.options(config),
     )
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

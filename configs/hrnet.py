@@ -13,46 +13,39 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
 from segjax.backbones.hrnet import HRNet
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import choose
 from segjax.models.hrnet import HRNetV2
 from segjax.models.ocr import OCR
 from segjax.nn.upsample import Bilinear
 from segjax.ops import resize
+from segjax.recipes import networks, semantic
 
 HEADS = {"hrnet": HRNetV2, "ocr": OCR}
 AUXILIARY = {"hrnet": {}, "ocr": {"aux": 0.4}}
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(
+    return semantic.get_config(
         width=18, stage1=(4, 64), modules=(1, 4, 3), units=4, head="hrnet", convention="half-pixel"
     )
 
 
-def model(config: Any, card: dict) -> Any:
-    upsample = functools.partial(Bilinear, convention=recipe.convention(config))
-    options: dict[str, Any] = {"upsample": upsample} | recipe.options(config)
+def model(config: Any, num_classes: int) -> Any:
+    upsample = functools.partial(Bilinear, convention=networks.convention(config))
+    options: dict[str, Any] = {"upsample": upsample} | networks.options(config)
     backbone = HRNet(
         config.model.width,
         stage1=tuple(config.model.stage1),
         modules=tuple(config.model.modules),
         units=config.model.units,
-        **(recipe.backbone_options(config) | options),  # its branches meet by the same upsampler
+        **(networks.backbone_options(config) | options),  # its branches meet by the same upsampler
     )
-    resized = functools.partial(resize.bilinear, convention=recipe.convention(config))
+    resized = functools.partial(resize.bilinear, convention=networks.convention(config))
     head = choose(HEADS, config.model.head, "config.model.head")
-    return head(len(card["class_names"]), backbone, resize=resized, **options)
+    return head(num_classes, backbone, resize=resized, **options)
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card), AUXILIARY[config.model.head])
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts, auxiliary=AUXILIARY[config.model.head])

@@ -12,26 +12,19 @@ PSNR and SSIM are of the whole picture, with the holes filled.
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
-from segjax import image_recipe
-from segjax.core import Experiment, Task
-from segjax.models.unet import UNet
-from segjax.nn.layers import BatchNorm
+from segjax.core import Experiment
+from segjax.models.unet import unet_padded
+from segjax.recipes import image_to_image
 from segjax.tasks.image_to_image import filled, image_from_rest
 
-get_config, sources, card = image_recipe.get_config, image_recipe.sources, image_recipe.card
+
+def get_config() -> ConfigDict:
+    return image_to_image.get_config(width=16)
 
 
-def model(config: Any, card: dict) -> UNet:
-    del card
-    return UNet(3, width=config.width, padding="same", norm=BatchNorm, dropout=0.0)  # RGB
-
-
-def task(config: Any, card: dict) -> Task:
-    return image_recipe.task(
-        config, model(config, card), pair=image_from_rest, show=filled, activation=jax.nn.sigmoid
-    )
-
-
-def build(config: Any) -> Experiment:
-    return image_recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    network = unet_padded(3, config.model.width)  # red, green and blue
+    making = {"pair": image_from_rest, "show": filled, "activation": jax.nn.sigmoid}
+    return image_to_image.build(config, network, facts, **making)

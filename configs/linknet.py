@@ -13,11 +13,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
 from segjax.backbones.resnet import resnet18, resnet34
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import choose
 from segjax.models import linknet
+from segjax.recipes import networks, semantic
 
 VARIANTS = {
     "linknet18": (linknet.linknet18, resnet18),
@@ -27,22 +27,15 @@ VARIANTS = {
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(variant="linknet18", width=64)
+    return semantic.get_config(variant="linknet18", width=64)
 
 
-def model(config: Any, card: dict) -> linknet.LinkNet:
+def model(config: Any, num_classes: int) -> linknet.LinkNet:
     net, resnet = choose(VARIANTS, config.model.variant, "config.model.variant")
     width = config.model.width
-    backbone = resnet(width=width, stem=(width,), **recipe.backbone_options(config))
-    return net(len(card["class_names"]), backbone=backbone, **recipe.options(config))
+    backbone = resnet(width=width, stem=(width,), **networks.backbone_options(config))
+    return net(num_classes, backbone=backbone, **networks.options(config))
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

@@ -11,26 +11,19 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.models.lraspp import LRASPP, lraspp
+from segjax.recipes import networks, semantic
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config()
+    return semantic.get_config()
 
 
-def model(config: Any, card: dict) -> LRASPP:
-    net = lraspp(len(card["class_names"]), **recipe.options(config))
-    return net.clone(backbone=recipe.prepared(net.backbone, config))
+def model(config: Any, num_classes: int) -> LRASPP:
+    net = lraspp(num_classes, **networks.options(config))
+    return net.clone(backbone=networks.prepared(net.backbone, config))
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

@@ -6,9 +6,9 @@
 
 config.model.reading is m_net (Fu et al. 2018), attention_m_net (Abraham and Khan 2019) or mimo_unet
 (Cho et al. 2021), which see the image at several scales and are trained at each; or multi_modal,
-which has an encoder for the first channel and one for the others: on CamVid for red, and for green
-and blue. For depth beside colour build `MultiModalUNet(..., modalities=(1, 3))` on images of your
-own with four channels; the data sets here have one or three.
+which has an encoder for each of the groups of channels that
+config.model.modalities counts: on CamVid for red, and for green and blue; (3, 1) is for depth
+beside colour.
 
 All are trained by softmax cross-entropy, on every output of theirs. The papers of the first two
 train on overlapping labels, by the binary cross-entropy and by the focal Tversky loss.
@@ -19,14 +19,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
-from segjax.core import Experiment, Task
-from segjax.errors import InputError, choose
+from segjax.core import Experiment
+from segjax.errors import choose
 from segjax.models.attention_m_net import AttentionMNet
 from segjax.models.m_net import MNet
 from segjax.models.mimo_unet import MIMOUNet
 from segjax.models.multi_modal_unet import MultiModalUNet
 from segjax.nn.layers import BatchNorm
+from segjax.recipes import networks, semantic
 
 READINGS = {
     "m_net": MNet,
@@ -43,25 +43,16 @@ AUXILIARY = {
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(reading="m_net", width=32)
+    return semantic.get_config(reading="m_net", width=32, modalities=(1, 2))
 
 
-def model(config: Any, card: dict) -> Any:
+def model(config: Any, num_classes: int) -> Any:
     network = choose(READINGS, config.model.reading, "config.model.reading")
-    options = recipe.options(config)
+    options = networks.options(config)
     if config.model.reading == "multi_modal":
-        if card["channels"] < 2:
-            raise InputError("config.model.reading=multi_modal needs images of several channels.")
-        options["modalities"] = (1, card["channels"] - 1)
-    return network(len(card["class_names"]), width=config.model.width, **options)
+        options["modalities"] = config.model.modalities
+    return network(num_classes, width=config.model.width, **options)
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card), AUXILIARY[config.model.reading])
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts, auxiliary=AUXILIARY[config.model.reading])

@@ -11,26 +11,19 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.models.naive_fcn import NaiveFCN
+from segjax.recipes import networks, semantic
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(width=64, depth=8)
+    return semantic.get_config(width=64, depth=8)
 
 
-def model(config: Any, card: dict) -> NaiveFCN:
-    options = recipe.options_without_upsampler(config)
-    return NaiveFCN(len(card["class_names"]), config.model.width, config.model.depth, **options)
+def model(config: Any, num_classes: int) -> NaiveFCN:
+    options = networks.options_without_upsampler(config)
+    return NaiveFCN(num_classes, config.model.width, config.model.depth, **options)
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

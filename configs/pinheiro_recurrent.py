@@ -10,32 +10,25 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.models.pinheiro_recurrent import RecurrentCNN
+from segjax.recipes import networks, semantic
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(maps=(25, 50), instances=2)
+    return semantic.get_config(maps=(25, 50), instances=2)
 
 
-def model(config: Any, card: dict) -> RecurrentCNN:
+def model(config: Any, num_classes: int) -> RecurrentCNN:
     return RecurrentCNN(
-        len(card["class_names"]),
+        num_classes,
         maps=tuple(config.model.maps),
         instances=config.model.instances,
         padding="same",
-        **recipe.options_without_upsampler(config),
+        **networks.options_without_upsampler(config),
     )
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
+def build(config: Any, facts: Any = None) -> Experiment:
     earlier = {f"instance{p}": 1.0 for p in range(1, config.model.instances)}
-    return recipe.task(config, card, model(config, card), earlier)
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+    return semantic.build(config, model, facts, auxiliary=earlier)

@@ -15,17 +15,17 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
 from segjax.backbones.resnet import resnet50, resnet101, resnet152
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import choose
 from segjax.models.pspnet import PSPNet, pspnet_mmseg
+from segjax.recipes import networks, semantic
 
 RESNETS = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet152}
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(variant="paper", backbone="resnet50", width=64)
+    return semantic.get_config(variant="paper", backbone="resnet50", width=64)
 
 
 def paper(config: Any, num_classes: int, resnet: Any) -> PSPNet:
@@ -34,34 +34,27 @@ def paper(config: Any, num_classes: int, resnet: Any) -> PSPNet:
         stem=(width, width, 2 * width),
         output_stride=8,
         first_unit="new",
-        **recipe.backbone_options(config),
+        **networks.backbone_options(config),
     )
-    return PSPNet(num_classes, backbone, features=8 * width, **recipe.options(config))
+    return PSPNet(num_classes, backbone, features=8 * width, **networks.options(config))
 
 
 def mmseg(config: Any, num_classes: int, resnet: Any) -> PSPNet:
-    width, options = config.model.width, recipe.options(config)
+    width, options = config.model.width, networks.options(config)
     make = functools.partial(resnet, stem=(width // 2, width // 2, width))
     net = pspnet_mmseg(make, num_classes, features=8 * width, **options)
-    return net.clone(backbone=recipe.prepared(net.backbone, config))
+    return net.clone(backbone=networks.prepared(net.backbone, config))
 
 
 VARIANTS = {"paper": paper, "mmseg": mmseg}
 
 
-def model(config: Any, card: dict) -> PSPNet:
+def model(config: Any, num_classes: int) -> PSPNet:
     resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
     resnet = functools.partial(resnet, width=config.model.width)
     make = choose(VARIANTS, config.model.variant, "config.model.variant")
-    return make(config, len(card["class_names"]), resnet)
+    return make(config, num_classes, resnet)
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card), {"aux": 0.4})
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts, auxiliary={"aux": 0.4})

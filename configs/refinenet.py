@@ -14,39 +14,32 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
 from segjax.backbones.resnet import resnet50, resnet101, resnet152
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import choose
 from segjax.models.refinenet import RefineNet, refinenet_lw101
+from segjax.recipes import networks, semantic
 
 RESNETS = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet152}
 VARIANTS = {"paper": RefineNet, "light": refinenet_lw101}
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(variant="paper", backbone="resnet101", width=64)
+    return semantic.get_config(variant="paper", backbone="resnet101", width=64)
 
 
-def model(config: Any, card: dict) -> RefineNet:
+def model(config: Any, num_classes: int) -> RefineNet:
     resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
     network = choose(VARIANTS, config.model.variant, "config.model.variant")
     width = config.model.width
-    backbone = resnet(width=width, stem=(width,), **recipe.backbone_options(config))
+    backbone = resnet(width=width, stem=(width,), **networks.backbone_options(config))
     return network(
-        len(card["class_names"]),
+        num_classes,
         backbone=backbone,
         features=4 * width,
-        **recipe.options(config),
+        **networks.options(config),
     )
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

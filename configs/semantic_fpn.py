@@ -18,35 +18,28 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
 from segjax.backbones.resnet import RESNETS
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import choose
 from segjax.models.fpn import PYRAMIDS, SemanticFPN, smp_fpn
+from segjax.recipes import networks, semantic
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(backbone="resnet50", pyramid="fpn", width=64)
+    return semantic.get_config(backbone="resnet50", pyramid="fpn", width=64)
 
 
-def model(config: Any, card: dict) -> SemanticFPN:
+def model(config: Any, num_classes: int) -> SemanticFPN:
     resnet = choose(RESNETS, config.model.backbone, "config.model.backbone")
     pyramid = choose(PYRAMIDS | {"smp": smp_fpn}, config.model.pyramid, "config.model.pyramid")
     width = config.model.width
-    backbone = resnet(width=width, stem=(width,), **recipe.backbone_options(config))
-    options = recipe.options(config)
-    net = pyramid(len(card["class_names"]), backbone=backbone, **options)
+    backbone = resnet(width=width, stem=(width,), **networks.backbone_options(config))
+    options = networks.options(config)
+    net = pyramid(num_classes, backbone=backbone, **options)
     if "upsample" in options:
         net = net.clone(neck=functools.partial(net.neck, upsample=options["upsample"]))
     return net
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

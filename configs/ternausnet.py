@@ -14,10 +14,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from segjax import recipe
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.errors import choose
 from segjax.models import ternausnet
+from segjax.recipes import networks, semantic
 
 VARIANTS = {
     "ternausnet11": ternausnet.ternausnet11,
@@ -30,21 +30,14 @@ VARIANTS = {
 
 
 def get_config() -> ConfigDict:
-    return recipe.get_config(variant="ternausnet11")
+    return semantic.get_config(variant="ternausnet11")
 
 
-def model(config: Any, card: dict) -> ternausnet.TernausNet:
+def model(config: Any, num_classes: int) -> ternausnet.TernausNet:
     network = choose(VARIANTS, config.model.variant, "config.model.variant")
-    net = network(len(card["class_names"]), **recipe.options(config))
-    return net.clone(backbone=recipe.prepared(net.backbone, config))
+    net = network(num_classes, **networks.options(config))
+    return net.clone(backbone=networks.prepared(net.backbone, config))
 
 
-sources, card = recipe.sources, recipe.card
-
-
-def task(config: Any, card: dict) -> Task:
-    return recipe.task(config, card, model(config, card))
-
-
-def build(config: Any) -> Experiment:
-    return recipe.build(config, task)
+def build(config: Any, facts: Any = None) -> Experiment:
+    return semantic.build(config, model, facts)

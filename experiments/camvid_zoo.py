@@ -2,9 +2,9 @@
 
     python experiments/camvid_zoo.py --output=runs/camvid_zoo --config.manual_dir=camvid
 
-Reduced widths (`experiments/zoo.py`), images of 90 x 120, random initial weights, AdamW, and
-200 steps of four images for all: such a table tells which networks learn quickly from
-little, not which is best at its size. Three seeds; table.md and plot.png.
+Reduced widths (`experiments/zoo.py`), images of 90 x 120 that are scored at 360 x 480, random
+initial weights, AdamW, and 200 steps of four images for all: such a table tells which networks
+learn quickly from little, not which is best at its size. Three seeds; table.md and plot.png.
 """
 
 import sweep

@@ -26,11 +26,11 @@ import numpy as np
 import optax
 from rich.progress import Progress
 
+from segjax.analysis.checkerboard import overlap_count, stride_contrast, stride_energy
 from segjax.nn import upsample
 from segjax.nn.layers import Conv
 from segjax.ops import pooling
 from segjax.ops.activation import relu
-from segjax.ops.checkerboard import overlap_count, stride_contrast, stride_energy
 from segjax.ops.pixel_shuffle import depth_to_space
 
 SIDE, CHANNELS, BATCH, LONGEST = 32, 16, 8, 5  # of the images; waves across an image at most

@@ -21,15 +21,14 @@ from segjax.backbones.vgg import vgg16
 from segjax.errors import InputError
 from segjax.models.hed import HED
 from segjax.weights import authors, read
+from segjax.weights.input import INPUTS, seen
 from segjax.weights.keymap import fill
-
-MEAN = (104.00699, 116.66877, 122.67892)  # of BGR in [0, 255]: the network came from Caffe
 
 
 def edges(weights: Path, image: np.ndarray) -> dict[str, np.ndarray]:
     """uint8 RGB [H, W, 3] -> probabilities [H, W] of the fused map and of each side output."""
     model = HED(1, vgg16(pool_rounding="ceil"))
-    x = jnp.asarray(image[None, :, :, ::-1], jnp.float32) - jnp.asarray(MEAN)
+    x = seen(jnp.asarray(image[None]) / 255, INPUTS["caffe"])
     variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), x)
     variables, _ = fill(variables, read.read(weights), authors.HED)
     out = jax.jit(functools.partial(model.apply, train=False))(variables, x)

@@ -154,9 +154,8 @@ def network(name: str) -> Any:
         return FREE[name]
     config_name, values = ZOO.get(name, (name, {}))
     module, config = cli.load_config(f"configs/{config_name}.py", values)
-    return module.model(
-        config, {"class_names": cells.CLASS_NAMES, "channels": 1 if name == "unet3d" else 3}
-    )
+    facts = {"class_names": cells.CLASS_NAMES, "channels": 1 if name == "unet3d" else 3}
+    return cli.build(module, config, facts).model
 
 
 def markdown(results: dict[str, list[float]]) -> str:

@@ -101,5 +101,5 @@ def plot(results: Results, figures: Sequence[str], path: Path) -> None:
         axis.set_xticks(range(len(results)), labels, fontsize=8, rotation=90 if many else 0)
         axis.set_title(name)
         axis.margins(x=0.02 if many else 0.3)
-        axis.grid(many, alpha=0.3)
+        axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

@@ -3,6 +3,9 @@
 _RESNET = {"model.width": 16}
 _SMALL_HRNET = {"model.width": 16, "model.stage1": (1, 32), "model.modules": (1, 1, 1)}
 _SMALL_HRNET |= {"model.units": 2}
+_WITH_HIDDEN = {"model.width": 16, "model.hidden": 256}
+_UNET = {"dataset": "camvid", "model.variant": "padded", "model.depth": 4, "model.dropout": 0.2}
+_UNET |= {"learning_rate": 1e-3, "schedule": "poly"}
 
 ZOO: dict[str, tuple[str, dict]] = {
     "naive_fcn": ("naive_fcn", {"model.width": 16}),
@@ -10,14 +13,14 @@ ZOO: dict[str, tuple[str, dict]] = {
     "farabet_multiscale": ("farabet_multiscale", {}),
     "pinheiro_recurrent": ("pinheiro_recurrent", {}),
     "fcn_alexnet": ("fcn_alexnet", {"model.width": 48, "model.hidden": 256}),
-    "fcn32s": ("fcn32s", {"model.width": 16, "model.hidden": 256}),
-    "fcn16s": ("fcn16s", {"model.width": 16, "model.hidden": 256}),
-    "fcn8s": ("fcn8s", {"model.width": 16, "model.hidden": 256}),
+    "fcn32s": ("fcn", {**_WITH_HIDDEN, "model.variant": "fcn32s"}),
+    "fcn16s": ("fcn", {**_WITH_HIDDEN, "model.variant": "fcn16s"}),
+    "fcn8s": ("fcn", {**_WITH_HIDDEN, "model.variant": "fcn8s"}),
     "fcn_resnet50": ("fcn_resnet", _RESNET),
-    "deconvnet": ("deconvnet", {"model.width": 16, "model.hidden": 256}),
+    "deconvnet": ("deconvnet", _WITH_HIDDEN),
     "segnet": ("segnet", {"model.width": 16}),
-    "segnet_basic": ("segnet_basic", {"model.width": 16}),
-    "unet": ("unet_camvid", {"learning_rate": 1e-3}),
+    "segnet_basic": ("segnet", {"model.width": 16, "model.variant": "basic"}),
+    "unet": ("unet", _UNET),
     "unet_resnet34": ("encoder_unet", {"model.width": 8}),
     "unet_resnet50": ("encoder_unet", {"model.width": 8, "model.backbone": "resnet50"}),
     "unet_efficientnet_b0": (
@@ -36,7 +39,7 @@ ZOO: dict[str, tuple[str, dict]] = {
     "mimo_unet": ("multi_input_unet", {"model.width": 8, "model.reading": "mimo_unet"}),
     "multi_modal_unet": ("multi_input_unet", {"model.width": 16, "model.reading": "multi_modal"}),
     "refinenet50": ("refinenet", {"model.width": 16, "model.backbone": "resnet50"}),
-    "deeplab_v1": ("deeplab_v1", {"model.width": 16, "model.hidden": 256}),
+    "deeplab_v1": ("deeplab_v1", _WITH_HIDDEN),
     "deeplab_v2": ("deeplab_v2", {"model.width": 16, "model.backbone": "resnet50"}),
     "deeplab_v3": ("deeplab_v3", _RESNET),
     "deeplab_v3plus": ("deeplab_v3plus", _RESNET),

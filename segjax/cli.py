@@ -20,6 +20,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from segjax import process, stdio
+from segjax.core import Experiment
 from segjax.errors import DISK_ERRORS, InputError
 
 ROOT = Path(__file__).resolve().parent.parent  # of the checkout: configs/ lies beside the package
@@ -193,7 +194,7 @@ def find_config(value: str) -> str:
 def load_config(value: str, overrides: Mapping[str, Any] | None = None) -> tuple[Any, ConfigDict]:
     """(module, values) of a config file, 'path.py' or 'path.py:argument'.
 
-    The module has `build(config)`; `overrides` maps dotted names to values.
+    The module has `build(config, facts=None)`; `overrides` maps dotted names to values.
     """
     path, colon, argument = find_config(value).partition(":")
     module = import_file(Path(path))
@@ -231,22 +232,20 @@ def import_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     with python_errors(path):
         spec.loader.exec_module(module)
-    require(module, "get_config", "build")
+    for name in ("get_config", "build"):
+        if not hasattr(module, name):
+            raise InputError(f"The config {path} lacks {name}(), which every config has.")
+    try:
+        inspect.signature(module.build).bind(None, None)
+    except TypeError:
+        raise InputError(f"build() of the config {path} must take (config, facts=None).") from None
     return module
 
 
-def require(module: ModuleType, *names: str) -> None:
-    """Raise `InputError` unless the config has these functions."""
-    for name in names:
-        if not hasattr(module, name):
-            raise InputError(f"The config {module.__file__} lacks {name}(), which is needed here.")
-
-
-def call(module: ModuleType, name: str, *arguments: Any) -> Any:
-    """What a function of the config gives; its own errors become a sentence."""
-    require(module, name)
+def build(module: ModuleType, config: Any, facts: Mapping[str, Any] | None = None) -> Experiment:
+    """The experiment of a config; with facts no data are opened. Its errors become a sentence."""
     with python_errors(Path(str(module.__file__))):
-        return getattr(module, name)(*arguments)
+        return module.build(config, facts)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ replacing it, `task._replace(loss=...)`, never by subclassing.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -84,8 +85,41 @@ class Task(NamedTuple):
     """(predictions, batch) -> named panels, uint8 [B, H, W, 3], on the host."""
 
 
+class Stream(NamedTuple):
+    """A network over frames, as video and interactive sessions have them.
+
+    A task scans `step` over the frames of an example, a program calls it as they come.
+    """
+
+    start: Callable[[Variables, Tree], Tree]
+    """(variables, first frame) -> carry: what is remembered before it."""
+
+    step: Callable[[Variables, Tree, Tree], tuple[Tree, Preds]]
+    """(variables, carry, frame) -> carry, predictions; shapes that stay."""
+
+
+class Predictor(NamedTuple):
+    """How a trained task meets a user's file: one record at a time, as large as it is."""
+
+    size: tuple[int, ...]
+    """Sides of the images that evaluation sees whole; larger ones are taken tile by tile."""
+
+    prepare: Callable[[Mapping[str, Any]], np.ndarray]
+    """record -> the image as the network sees it, of any size: what `Task.preprocess` fills up."""
+
+    apply: Callable[..., Preds]
+    """(variables, images, margin=0) -> maps [B, H, W, ...] of what they show without the outer
+    `margin` pixels, which are context: on the device, batched."""
+
+    finish: Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], dict[str, np.ndarray]]
+    """(maps of one image, record) -> results in the record's own pixels, on the host."""
+
+    write: Callable[[Mapping[str, np.ndarray], Path], None]
+    """(results, path) -> files whose names begin with the path's."""
+
+
 class Experiment(NamedTuple):
-    """What a config's `build(config)` returns: a task, its optimiser and its data."""
+    """What a config's `build(config, facts)` returns: all that a program asks."""
 
     task: Task
     tx: optax.GradientTransformation
@@ -95,5 +129,17 @@ class Experiment(NamedTuple):
     evals: Mapping[str, Callable[[], Iterable[Batch]]]
     """split name -> one pass over it; every batch has the same shape, padding is not `valid`."""
 
-    card: Mapping[str, Any] = {}
-    """What a task must know of its data (class names, channels), saved for prediction."""
+    model: Any = None
+    """The network: `summary` describes it, `export` checks its weights."""
+
+    facts: Mapping[str, Any] = {}
+    """What the task knows of its data (classes, channels, scale): saved with the run, as JSON, so
+    that a prediction needs no data."""
+
+    sources: Mapping[str, Callable[[], Any]] = {}
+    """split name -> what opens its `data.source.Source`; only who needs data does."""
+
+    figures: tuple[str, ...] = ()
+    """Names of the figures that an evaluation gives."""
+
+    predictor: Predictor | None = None

@@ -25,7 +25,9 @@ from jax import export
 from safetensors.numpy import save
 
 from segjax import cli, runs, workdir
+from segjax.core import Experiment
 from segjax.errors import InputError, choose
+from segjax.weights.input import name_of
 from segjax.weights.keymap import flatten
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -81,47 +83,39 @@ def run(
             f"{output} already holds {' and '.join(there)}: choose another --output, or replace "
             "them with --overwrite."
         )
-    trained = load(path, step, trust_config)
-    text = model_card(trained, path, format, size)
+    trained = runs.load(path, step, trust_config=trust_config)
+    facts = trained.experiment.facts
+    if not facts.get("class_names") or facts.get("dimensions", 2) != 2:
+        raise InputError(
+            f"The run in {path} ({trained.config_file}) does not label images, and segjax.export "
+            "writes networks that do."
+        )
+    text = model_card(trained, format, size)
     workdir.make_folder(output, "--output")
     if format == "stablehlo":
-        shape = (*size, trained.card["channels"])
-        blob = export_stablehlo(serving(trained.task), trained.variables, shape)
+        blob = export_stablehlo(
+            serving(trained.experiment), trained.variables, (*size, facts["channels"])
+        )
         workdir.write_whole(output / name, blob)
     else:
         arrays = arrays_of(trained.variables)
-        about: dict[str, Any] = {
-            "format": "segjax",
-            "config": trained.config_file,
-            "step": str(trained.step),
-        }
-        if "input" in trained.config and trained.card["channels"] == 3:
-            about["input"] = trained.config.input
+        about = {"format": "segjax", "config": trained.config_file, "step": str(trained.step)}
+        if seen := name_of(facts["input"]):
+            about["input"] = seen
         workdir.write_whole(output / name, save(arrays, about))
     workdir.write_whole(output / CARD, text.encode())
     print(f"Exported step {trained.step} of {path} to {output / name}, described in {CARD}.")
     return 0
 
 
-def load(path: Path, step: int | None = None, trust_config: bool = False) -> runs.Run:
-    """The run in a workdir; raises `InputError` for one that does not label pixels."""
-    saved = workdir.read_config(path)
-    if not saved["card"].get("class_names"):
-        raise InputError(
-            f"The run in {path} ({saved['config_file']}) has no classes: it draws images, and "
-            "segjax.export writes networks that label pixels."
-        )
-    return runs.load(path, saved, step, trust_config)
-
-
-def serving(task: Any) -> Callable[[Any, jax.Array], dict[str, jax.Array]]:
-    """(variables, image) -> 'label' and 'prob' of the image's size, as the task predicts them."""
+def serving(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str, jax.Array]]:
+    """(variables, image) -> 'label' and 'prob' of the image's size, as the run predicts them."""
+    assert experiment.predictor is not None
+    apply = experiment.predictor.apply
 
     def predict(variables: Any, image: jax.Array) -> dict[str, jax.Array]:
-        label = jnp.zeros(image.shape[:-1], jnp.int32)
-        valid = jnp.ones(image.shape[:1], bool)
-        preds = task.predict(variables, {"image": image, "label": label, "valid": valid})
-        return {"label": preds["label"].astype(jnp.int32), "prob": preds["prob"]}
+        prob = apply(variables, image)["prob"]
+        return {"label": jnp.argmax(prob, -1).astype(jnp.int32), "prob": prob}
 
     return predict
 
@@ -146,15 +140,14 @@ def arrays_of(variables: Any) -> dict[str, np.ndarray]:
     return {path: np.asarray(x, order="C") for path, x in flatten(variables).items()}
 
 
-def model_card(trained: runs.Run, path: Path, format: str, size: tuple[int, int]) -> str:
+def model_card(trained: runs.Run, format: str, size: tuple[int, int]) -> str:
     """What the network is, takes and gives, and how good it was, in Markdown."""
-    module, config, card = trained.module, trained.config, trained.card
-    model = module.model(config, card)
+    path, model, facts = trained.path, trained.experiment.model, trained.experiment.facts
     params = sum(x.size for x in jax.tree.leaves(trained.variables["params"]))
     legal = legal_sides(model, size)
-    mean, std, order = normalisation(trained)
-    shown = "image" if order == sorted(order) else f"image[..., {order}]"
-    channels, names = card["channels"], card["class_names"]
+    mean, std, order = (facts["input"][name] for name in ("mean", "std", "order"))
+    shown = "image" if order is None else f"image[..., {list(order)}]"
+    channels, names = facts["channels"], facts["class_names"]
     if format == "stablehlo":
         takes = (
             f"float32 `[b, {size[0]}, {size[1]}, {channels}]` in [0, 1], any b; normalisation and "
@@ -164,15 +157,17 @@ def model_card(trained: runs.Run, path: Path, format: str, size: tuple[int, int]
     else:
         takes = f"float32 `[b, H, W, {channels}]`, normalised as below"
         gives = "`logits` by class, as the model of the config returns them"
-    if card.get("scale", 1) != 1:
-        takes += f"; of images at {card['scale']:g} times their size"
+    if facts.get("scale", 1) != 1:
+        takes += f"; of images at {facts['scale']:g} times their size"
+    if facts.get("shrink"):
+        takes += f"; larger images were shrunk to {' x '.join(map(str, facts['eval_size']))}"
     figures = metrics(path, trained.step)
     rows = "\n".join(
         f"| {split} | {name} | {'absent' if x is None else f'{x:.4f}'} |"
         for split, values in figures.items()
         for name, x in values.items()
     )
-    values = json.dumps(cli.plain_values(config), indent=2)
+    values = json.dumps(cli.plain_values(trained.config), indent=2)
     return textwrap.dedent("""\
         # {name}
 
@@ -225,48 +220,6 @@ def legal_sides(model: Any, size: tuple[int, int], count: int = 5) -> str:
     if steps == {1}:
         return "any"
     return f"{', '.join(map(str, found))}, ..."
-
-
-def normalisation(trained: runs.Run) -> tuple[list[float], list[float], list[int]]:
-    """(mean, std, order) of what the task makes of the channels of images in [0, 1]."""
-    probe = Probe(len(trained.card["class_names"]))
-    before = trained.module.model
-    trained.module.model = lambda *_: probe
-    try:
-        task = trained.module.task(trained.config, trained.card)
-    finally:
-        trained.module.model = before
-    channels = np.arange(trained.card["channels"])
-
-    def seen(values: np.ndarray) -> np.ndarray:
-        image = jnp.asarray(values, jnp.float32).reshape(1, 1, 1, -1)
-        serving(task)({"params": {}}, image)
-        return np.asarray(probe.seen, np.float64)[0, 0, 0]
-
-    black, white = seen(0 * channels), seen(0 * channels + 1)
-    std = 1 / (white - black)
-    mean = -black * std
-    order = np.rint((seen(channels / 8) * std + mean) * 8).astype(int)
-    return np.round(mean, 6).tolist(), np.round(std, 6).tolist(), order.tolist()
-
-
-class Probe:
-    """Stands for the network to see what the task gives it."""
-
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.seen: Any = None
-
-    def apply(self, variables: Any, image: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        del variables, train
-        self.seen = image
-        return {"logits": jnp.zeros((*image.shape[:-1], self.num_classes))}
-
-    def input_size(self, output: int) -> int:
-        return output
-
-    def output_size(self, size: int) -> int:
-        return size
 
 
 def metrics(path: Path, step: int) -> dict[str, dict[str, float | None]]:

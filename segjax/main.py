@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from absl import flags
 from rich.console import Console
 
 from segjax import checkpoint, cli, parallel, train, workdir
-from segjax.core import Batch, Experiment, Tree
+from segjax.core import Experiment
 from segjax.errors import InputError, choose
 
 
@@ -70,20 +69,20 @@ def run(
     parallel.check_batch_size(config.batch_size, mesh)
     with contextlib.ExitStack() as stack:
         stack.enter_context(workdir.locked(path, console.print))
-        experiment = cli.call(module, "build", config)
-        check_best(experiment, config.best)
+        experiment = cli.build(module, config)
+        best = best_of(config, experiment)
         settings = {"seed": config.seed, **config.train.to_dict()}
-        data = fingerprints(module, config)
+        data = fingerprints(experiment)
         report = workdir.Report(
             path,
             steps=settings["steps"],
             log_every=config.log_every,
             console=console,
-            on_begin=lambda: workdir.record(path, values, source, experiment.card, data),
+            on_begin=lambda: workdir.record(path, values, source, experiment.facts, data),
         )
         if changed := workdir.changed_data(path, data):
             report.say(changed)
-        checkpoints = checkpoint.Checkpoints(path / "checkpoints", config.best, say=report.say)
+        checkpoints = checkpoint.Checkpoints(path / "checkpoints", best, say=report.say)
         stack.enter_context(contextlib.closing(checkpoints))  # what is being saved gets written
         stack.enter_context(report)
         try:
@@ -104,9 +103,9 @@ def run(
     return 0
 
 
-def fingerprints(module: Any, config: Any) -> dict[str, Any]:
-    """What tells each split of the config's data from a changed one, where its records say it."""
-    sources = cli.call(module, "sources", config) if hasattr(module, "sources") else {}
+def fingerprints(experiment: Experiment) -> dict[str, Any]:
+    """What tells each split of the data from a changed one, where its records say it."""
+    sources = {split: source() for split, source in experiment.sources.items()}
     return {
         split: source.records.fingerprint()
         for split, source in sources.items()
@@ -114,23 +113,15 @@ def fingerprints(module: Any, config: Any) -> dict[str, Any]:
     }
 
 
-def check_best(experiment: Experiment, best: str) -> None:
-    """Raise `InputError` now if the evaluation will not give the figure that chooses checkpoints.
+def best_of(config: Any, experiment: Experiment) -> str:
+    """The figure that chooses the best checkpoint, with '-' before it where low is good.
 
-    The names of the figures are those of the evidence that a batch without a valid example gives.
+    Raises `InputError` now if the evaluation will not give it.
     """
-    task, batches = experiment.task, next(iter(experiment.evals.values()), None)
-    if not best or batches is None:
-        return
-
-    def stats(key: jax.Array, batch: Batch) -> Tree:
-        return task.stats(task.predict(task.init(key, batch), batch), batch)
-
-    shapes = jax.eval_shape(stats, jax.random.key(0), next(iter(batches())))
-    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    with np.errstate(all="ignore"):
-        figures = task.summarise([zeros])
-    choose(figures, best.removeprefix("-"), "config.best")
+    best = experiment.facts.get("best", "") if config.best is None else config.best
+    if best and experiment.figures:
+        choose(dict.fromkeys(experiment.figures), best.removeprefix("-"), "config.best")
+    return best
 
 
 if __name__ == "__main__":

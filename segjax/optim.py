@@ -66,21 +66,28 @@ def _rate(rate: Any, name: str = "learning_rate") -> Any:
 class LearningRateState(NamedTuple):
     count: jax.Array
     learning_rate: jax.Array  # of the update just made: what the loop reports
+    learning_rate_factor: jax.Array  # times the schedule; 1 unless a sweep sets it
 
 
 def learning_rate(schedule: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    """Multiply by -schedule(count), as `optax.scale_by_learning_rate`, and keep the rate to log."""
+    """Multiply by -schedule(count), as `optax.scale_by_learning_rate`, and keep the rate to log.
+
+    A sweep gives each of its states another rate, with one compiled step for all:
+    `optax.tree.set(state, learning_rate_factor=...)`.
+    """
     rate_at = schedule if callable(schedule) else optax.constant_schedule(_rate(schedule))
 
     def init(params: Any) -> LearningRateState:
         del params
-        return LearningRateState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
+        zero = jnp.zeros((), jnp.float32)
+        return LearningRateState(jnp.zeros((), jnp.int32), zero, jnp.ones((), jnp.float32))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, LearningRateState]:
         del params
-        rate = jnp.asarray(rate_at(state.count), jnp.float32)
+        rate = state.learning_rate_factor * jnp.asarray(rate_at(state.count), jnp.float32)
         updates = jax.tree.map(lambda u: (-rate * u).astype(u.dtype), updates)
-        return updates, LearningRateState(jnp.asarray(optax.safe_increment(state.count)), rate)
+        count = jnp.asarray(optax.safe_increment(state.count))
+        return updates, state._replace(count=count, learning_rate=rate)
 
     return optax.GradientTransformation(init, update)
 

@@ -2,28 +2,30 @@
 
     python -m segjax.predict --workdir=runs/unet --images='photos/*.png' --output=out/
 
-`--images` is a file, a folder or a quoted pattern; every page of a TIFF stack is segmented. Each
-image gets NAME_label.png (class ids, with a palette to look at), NAME_overlay.png and, if asked
-for, NAME_prob.npy (float32 [H, W, classes]). Images are processed tile by tile; a file may hold
---max_pixels. A file that cannot be read is reported and skipped; the exit status is then 1.
+`--images` is a file, a folder or a quoted pattern; every page of a TIFF stack is segmented, or the
+volume that its pages are. Each image gets NAME_label.png (class ids, with a palette to look at),
+NAME_overlay.png and, if asked for, NAME_prob.npy (float32 [H, W, classes]); a volume
+NAME_label.tif; a run that draws images NAME_image.png. What evaluation sees whole is seen whole,
+larger images tile by tile; a file may hold --max_pixels. A file that cannot be read is reported and
+skipped; the exit status is then 1.
 """
 
+import functools
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
 from absl import flags
-from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from segjax import cli, runs, visualize, workdir
+from segjax import cli, parallel, runs, workdir
+from segjax.core import Experiment
 from segjax.data import images
 from segjax.errors import InputError, printable
 from segjax.postprocess.overlap_tile import overlap_tile
@@ -39,10 +41,13 @@ def define_flags() -> None:
     flags.DEFINE_bool("overwrite", False, "Replace results that exist already.")
     cli.define_trust()
     flags.DEFINE_integer(
-        "tile", 384, "Side of the square that one tile labels, in pixels.", lower_bound=1
+        "tile",
+        None,
+        "Side of what one tile labels, in pixels (384); for large images.",
+        lower_bound=1,
     )
     flags.DEFINE_integer(
-        "margin", 96, "Context around a tile on every side, in pixels.", lower_bound=0
+        "margin", None, "Context around a tile on every side, in pixels (96).", lower_bound=0
     )
     flags.DEFINE_integer(
         "max_pixels",
@@ -79,8 +84,8 @@ def run(
     step: int | None = None,
     probabilities: bool = False,
     overwrite: bool = False,
-    tile: int = 384,
-    margin: int = 96,
+    tile: int | None = None,
+    margin: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
     trust_config: bool = False,
 ) -> int:
@@ -89,26 +94,29 @@ def run(
     names = output_names(files)
     if not overwrite:
         refuse_existing(output, names)
-    predict, card = load(path, step, trust_config)
+    trained = runs.load(path, step, trust_config=trust_config)
+    predict = of_run(trained, tile, margin)
+    if probabilities and not trained.experiment.facts.get("class_names"):
+        raise InputError(f"The run in {path} has no classes, and so no --probabilities.")
+    print(f"Step {trained.step} of {path}.")
     workdir.make_folder(output, "--output")
-    colours = np.asarray(card["palette"], np.uint8)
     failures = 0
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("Segmenting", total=len(files))
         for file, name in zip(files, names, strict=True):
             try:
-                pages, _, turned = images.load_image(file, max_pixels)
+                found = read(file, trained.experiment.facts, max_pixels)
             except InputError as error:
-                pages, turned = [], False
+                found = []
                 failures += 1
                 console.print(f"Skipped: {error}", markup=False)
-            if turned:
-                note = "its orientation tag is not applied; the results lie as its pixels do."
-                console.print(printable(f"{file}: {note}"), markup=False)
-            for page, suffix in zip(pages, page_suffixes(len(pages)), strict=True):
-                prob = segment(predict, page, card["channels"], tile, margin, card.get("scale", 1))
-                write(output, name + suffix, page, prob, colours, probabilities)
+            for record, suffix in zip(found, page_suffixes(len(found)), strict=True):
+                if record.get("turned") and suffix in ("", "_0000"):
+                    note = "its orientation tag is not applied; the results lie as its pixels do."
+                    console.print(printable(f"{file}: {note}"), markup=False)
+                results = predict(record)
+                write(trained.experiment, results, output / (name + suffix), probabilities)
             progress.advance(bar)
     print(f"Segmented {len(files) - failures} of {len(files)} files into {printable(output)}.")
     if failures:
@@ -116,88 +124,65 @@ def run(
     return 1 if failures else 0
 
 
-def load(
-    path: Path, step: int | None = None, trust_config: bool = False
-) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """(predict, card) of a trained run.
+def of_run(
+    trained: runs.Run, tile: int | None = None, margin: int | None = None
+) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
+    """record -> the run's results in the pixels of the record's 'image' [H, W, C].
 
-    `predict` maps float32 tiles in [0, 1], [n, h, w, C], and the (height, width) wanted of their
-    middle to class probabilities; `card` has class_names, palette and channels, and the scale at
-    which the network sees images unless it is 1.
+    An image that evaluation sees whole is seen whole, and so gives what evaluation has scored;
+    larger ones are taken tile by tile, `tile` and `margin` in pixels of what the network sees: 384
+    and 96 by default, of volumes as much as evaluation sees, an eighth of it margin. Tiles are
+    spread over the devices.
     """
-    saved = workdir.read_config(path)
-    if not saved["card"].get("class_names"):
-        raise InputError(
-            f"The run in {path} ({saved['config_file']}) has no classes: it draws images, and "
-            "segjax.predict writes label maps; call its task's predict from Python."
+    predictor = trained.experiment.predictor
+    if predictor is None:
+        raise InputError(f"The config of the run in {trained.path} says no way to predict.")
+    mesh = parallel.data_mesh()
+    whole, split = parallel.replicated(mesh), parallel.sharded(mesh)
+    variables = jax.device_put(trained.variables, whole)
+
+    @functools.partial(jax.jit, static_argnums=2, in_shardings=(whole, split))
+    def apply(variables: Any, images: jax.Array, margin: int) -> Any:
+        return predictor.apply(variables, images, margin)
+
+    def predict(record: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        image = predictor.prepare(record)
+        sides, border = predictor.size, 0
+        if any(n > most for n, most in zip(image.shape, sides, strict=False)):
+            solid = len(sides) == 3
+            border = margin if margin is not None else min(sides) // 8 if solid else 96
+            inner = tile or (None if solid else 384)
+            if inner is not None:  # or less, of images that are low or narrow
+                sides = tuple(min(inner, n + -n % 64) + 2 * border for n in image.shape[:-1])
+        maps = overlap_tile(
+            lambda tiles: apply(variables, tiles, border), image, sides, border, mesh.size
         )
-    if saved["card"].get("dimensions", 2) != 2:
-        raise InputError(
-            f"The run in {path} ({saved['config_file']}) segments volumes, and segjax.predict "
-            "segments images, not volumes: call its task's predict from Python."
-        )
-    trained = runs.load(path, saved, step, trust_config)
-    print(f"Step {trained.step} of {path}.")
-    variables = jax.device_put(trained.variables, jax.devices()[0])
+        return predictor.finish(maps, record)
 
-    @jax.jit
-    def apply(variables: Any, batch: Any) -> jax.Array:
-        return trained.task.predict(variables, batch)["prob"]
-
-    def predict(tiles: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        count = len(tiles)
-        label, valid = np.zeros((count, *size), np.int32), np.ones(count, bool)
-        return np.asarray(apply(variables, {"image": tiles, "label": label, "valid": valid}))
-
-    return predict, saved["card"]
+    return predict
 
 
-def segment(
-    predict: Callable[..., Any],
-    image: np.ndarray,
-    channels: int,
-    tile: int,
-    margin: int,
-    scale: float = 1,
-) -> np.ndarray:
-    """Class probabilities float32 [H, W, K] of a uint8 or uint16 image [H, W, 1 or 3].
-
-    A colour image becomes grey for a network that takes one channel, and the other way round. The
-    network sees the image at `scale` times its size, as in training; `tile` and `margin` are in
-    pixels of that, and the probabilities are interpolated back.
-    """
-    size = image.shape[1::-1]
-    image = images.rescaled(image, scale)
-    if image.shape[-1] == 3 and channels == 1:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
-    elif image.shape[-1] == 1 and channels == 3:
-        image = np.repeat(image, 3, axis=-1)
-    scaled = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
-    side = tile + 2 * margin
-    prob = overlap_tile(lambda tiles: predict(tiles, (tile, tile)), scaled, side, margin)
-    return prob if scale == 1 else cv2.resize(prob, size, interpolation=cv2.INTER_LINEAR)
+def read(file: Path, facts: Mapping[str, Any], max_pixels: int) -> list[dict[str, Any]]:
+    """The records of a file: its pages, or the volume that they are."""
+    pages, _, turned = images.load_image(file, max_pixels)
+    if facts.get("dimensions", 2) == 2:
+        return [{"image": page, "name": str(file), "turned": turned} for page in pages]
+    if len({page.shape for page in pages}) > 1:
+        raise InputError(f"{file} holds pages of several sizes, which are no volume.")
+    return [{"image": np.stack(pages), "name": str(file), "turned": turned}]
 
 
 def write(
-    output: Path,
-    name: str,
-    image: np.ndarray,
-    prob: np.ndarray,
-    colours: np.ndarray,
-    save_prob: bool,
+    experiment: Experiment, results: Mapping[str, np.ndarray], path: Path, probabilities: bool
 ) -> None:
-    """Write the label map, the overlay and, if wanted, the probabilities of one image."""
-    labels = prob.argmax(-1).astype(np.uint8)
-    picture = Image.fromarray(labels)
-    picture.putpalette(colours.ravel().tolist())
-    overlay = Image.fromarray(visualize.overlay(visualize.to_rgb(image[None])[0], labels, colours))
+    """Write the results of one image and, if wanted, its probabilities."""
+    assert experiment.predictor is not None
     try:
-        picture.save(output / f"{name}_label.png")
-        overlay.save(output / f"{name}_overlay.png")
-        if save_prob:
-            np.save(output / f"{name}_prob.npy", prob)
+        experiment.predictor.write(results, path)
+        if probabilities:
+            np.save(f"{path}_prob.npy", results["prob"])
     except OSError as error:
-        raise InputError(f"The results of {name} cannot be written: {error}.") from error
+        raise InputError(f"The results of {path.name} cannot be written: {error}.") from error
 
 
 def find_images(pattern: str) -> list[Path]:
@@ -239,9 +224,12 @@ def page_suffixes(pages: int) -> Iterator[str]:
 
 def refuse_existing(output: Path, names: list[str]) -> None:
     """Raise `InputError` if a result would replace a file."""
-    there = {path.name for path in output.glob("*_label.png")} if output.is_dir() else set()
+    there = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    kinds = ("label.png", "label.tif", "image.png")
     clash = [
-        name for name in names if f"{name}_label.png" in there or f"{name}_0000_label.png" in there
+        name
+        for name in names
+        if any(f"{name}{page}_{kind}" in there for page in ("", "_0000") for kind in kinds)
     ]
     if clash:
         raise InputError(

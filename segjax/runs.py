@@ -1,4 +1,4 @@
-"""A run that was trained, opened again: its config, its card and the weights of a step."""
+"""A run that was trained, opened again: its experiment and the weights of a step."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,37 +8,37 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from segjax import checkpoint, cli
+from segjax import checkpoint, cli, workdir
+from segjax.core import Experiment, Variables
 from segjax.errors import InputError
 
 
 class Run(NamedTuple):
-    """What predicting and exporting need of a run; arrays on the host."""
+    """A run as it is predicted, exported or described."""
 
-    module: Any  # of its config
+    path: Path
     config_file: str
     config: ConfigDict
-    card: Mapping[str, Any]
-    task: Any
-    variables: Any
+    experiment: Experiment
+    variables: Variables  # on the host
     step: int
 
 
-def load(
-    path: Path, saved: Mapping[str, Any], step: int | None = None, trust_config: bool = False
-) -> Run:
-    """The run in a workdir, of which config.json has `saved`, at a step, by default the best.
+def load(path: Path | str, step: int | None = None, *, trust_config: bool = False) -> Run:
+    """The run in a workdir at a step, by default the best; no data are opened.
 
-    Raises `InputError` where config, values and weights do not belong together.
+    Raises `InputError` where config, facts and weights do not belong together, and for a config
+    that is not trusted.
     """
+    path = Path(path)
+    saved = workdir.read_config(path)
     module, config = load_config(path, saved, trust_config)
-    cli.require(module, "task", "model")
     cli.check_values(config)
-    checkpoints = checkpoint.Checkpoints(path / "checkpoints", saved["values"].get("best", ""))
+    experiment = cli.build(module, config, saved["facts"])
+    checkpoints = checkpoint.Checkpoints(path / "checkpoints", workdir.best_figure(saved))
     step, variables = checkpoints.restore_variables(step)
-    check_fits(cli.call(module, "model", config, saved["card"]), variables, saved["card"], path)
-    task = cli.call(module, "task", config, saved["card"])
-    return Run(module, saved["config_file"], config, saved["card"], task, variables, step)
+    check_fits(experiment, variables, path)
+    return Run(path, saved["config_file"], config, experiment, variables, step)
 
 
 def load_config(path: Path, saved: Mapping[str, Any], trust: bool) -> tuple[Any, ConfigDict]:
@@ -71,10 +71,11 @@ def load_config(path: Path, saved: Mapping[str, Any], trust: bool) -> tuple[Any,
     return module, config
 
 
-def check_fits(model: Any, variables: Any, card: Mapping[str, Any], path: Path) -> None:
+def check_fits(experiment: Experiment, variables: Variables, path: Path) -> None:
     """Raise `InputError` if the weights are not of the model that the run's values make."""
-    sides = [model.input_size(32)] * card.get("dimensions", 2)
-    image = jax.ShapeDtypeStruct((1, *sides, card["channels"]), jnp.float32)
+    model, facts = experiment.model, experiment.facts
+    sides = [model.input_size(32)] * facts.get("dimensions", 2)
+    image = jax.ShapeDtypeStruct((1, *sides, facts["channels"]), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    made = jax.eval_shape(lambda k, x: model.init(k, x, train=False), key, image)
+    made = jax.eval_shape(experiment.task.init, key, {"image": image})
     checkpoint.check_same_model(made, variables, path / "checkpoints")

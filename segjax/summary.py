@@ -13,7 +13,6 @@ it is piped.
 
 import functools
 import itertools
-import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,16 +21,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jax.extend.core import jaxprs_in_params
-from jax.interpreters.partial_eval import dce_jaxpr
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from segjax import cli
-from segjax.dependence.walk import trace
+from segjax.analysis.cost import count, counted, deepest_stride, products
+from segjax.analysis.receptive_field import Field, analytic, measured
+from segjax.analysis.walk import trace
 from segjax.errors import InputError
-from segjax.receptive_field import Field, analytic, measured
 
 WIDE = 2048  # rows of the image that a receptive field is looked for in, if few do not hold it
 NOTE = """GFLOPs: multiplications and additions of the convolutions and matrix products of one image
@@ -58,17 +56,22 @@ def main() -> int:
     if not cli.CONFIG.value:
         raise InputError("Say what to summarise, such as --config=configs/unet.py; see --help.")
     module, _ = cli.load_config(cli.config_source())
-    cli.require(module, "card", "model", "task")
     config = cli.CONFIG.value
-    card = module.card(config)
-    model = module.model(config, card)
+    experiment = cli.build(module, config)
+    model, facts = experiment.model, experiment.facts
+    channels = facts.get("seen_channels", facts["channels"])  # of what the network sees
     side = next(n for n in range(size, 10**9) if is_legal(model, n))
-    image = jax.ShapeDtypeStruct((1, side, side, card["channels"]), jnp.float32)
+    sides = (1, *[side] * facts.get("dimensions", 2))
+    image = jax.ShapeDtypeStruct((*sides, channels), jnp.float32)
     console = Console()
-    console.print(*tables(model, image, module.task(config, card), config.batch_size, depth))
+    whole = (1, *facts.get("eval_size", sides[1:]), facts["channels"])  # which training crops
+    memory = train_memory(
+        experiment.task, jax.ShapeDtypeStruct(whole, jnp.uint8), config.batch_size
+    )
+    console.print(*tables(model, image, memory, config.batch_size, depth))
     if flags.FLAGS.measure:
         with console.status("Measuring the receptive field"):
-            found = measured_field(model, card["channels"])
+            found = measured_field(model, channels, len(sides) - 1)
         console.print("receptive field, measured:", found)
     return 0
 
@@ -84,7 +87,7 @@ def wide_side(model: Any) -> int:
 
 
 def tables(
-    model: Any, image: jax.ShapeDtypeStruct, task: Any, batch_size: int, depth: int
+    model: Any, image: jax.ShapeDtypeStruct, memory: str, batch_size: int, depth: int
 ) -> tuple[Table, Table]:
     """The layers of the model; what it costs for one image, and a training step for a batch."""
 
@@ -100,17 +103,16 @@ def tables(
     listing = Table("layer", "output", "parameters", title="Layers", title_justify="left")
     for path, shape, parameters in layers:
         listing.add_row(path, " x ".join(map(str, shape[1:])), f"{parameters:,}")
-    (_, height, width, channels), output = image.shape, logits["logits"].shape
+    height, output = image.shape[1], logits["logits"].shape
     more = next((n for n in range(512, WIDE) if is_legal(model, height + n)), 0)
     forward = functools.partial(logits_of, model)
     flops = products(trace(forward, variables, image).jaxpr)
-    memory = train_memory(task, image, batch_size)
     field = receptive_field(forward, variables, image.shape[1:], wide_side(model))
 
     table = Table(title=type(model).__name__, title_justify="left", show_header=False)
     rows = {
-        "input": f"{height} x {width} x {channels}",
-        "output": f"{output[1]} x {output[2]} x {output[3]}",
+        "input": " x ".join(map(str, image.shape[1:])),
+        "output": " x ".join(map(str, output[1:])),
         "parameters": f"{count(variables['params']):,}",
         "FLOPs, one image": f"{flops / 1e9:.3g} G (multiply and add counted as two)",
         "stride of the deepest map": deepest_stride(forward, variables, image.shape[1:], more),
@@ -136,17 +138,13 @@ def list_layers(
             yield from list_layers(inner, own, depth - 1, f"{path}{name}/")
 
 
-def count(params: Any) -> int:
-    """The number of trained scalars."""
-    return sum(math.prod(x.shape) for x in jax.tree.leaves(params))
-
-
 def train_memory(task: Any, image: jax.ShapeDtypeStruct, batch_size: int) -> str:
     """What XLA plans for the gradient of a batch: parameters, gradients and activations."""
     shape = (batch_size, *image.shape[1:])
     batch = {
-        "image": jax.ShapeDtypeStruct(shape, jnp.float32),
-        "label": jax.ShapeDtypeStruct(shape[:3], jnp.int32),
+        "image": jax.ShapeDtypeStruct(shape, image.dtype),
+        "label": jax.ShapeDtypeStruct(shape[:-1], jnp.int32),
+        "mask": jax.ShapeDtypeStruct(shape[:-1], jnp.bool_),
         "valid": jax.ShapeDtypeStruct(shape[:1], jnp.bool_),
     }
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -186,17 +184,19 @@ def receptive_field(function: Any, variables: Any, shape: Sequence[int], wide: i
     return words
 
 
-def measured_field(model: Any, channels: int) -> str:
+def measured_field(model: Any, channels: int, dimensions: int = 2) -> str:
     """How many rows, from the first to the last, have a gradient of an output row of each kind.
 
     The weights are initial ones with noise, because zeros would hide what is behind them.
     """
     forward = functools.partial(logits_of, model)
     narrow = next(n for n in range(1, 10**9) if is_legal(model, n))
-    variables = shapes_of(model, jax.ShapeDtypeStruct((1, narrow, narrow, channels), jnp.float32))
+    across = [narrow] * (dimensions - 1)
+    image = jax.ShapeDtypeStruct((1, narrow, *across, channels), jnp.float32)
+    variables = shapes_of(model, image)
     tall = next(n for n in range(512, 10**9) if is_legal(model, n))
     for height in (narrow, tall, wide_side(model) or tall):
-        image = jax.ShapeDtypeStruct((1, height, narrow, channels), jnp.float32)
+        image = jax.ShapeDtypeStruct((1, height, *across, channels), jnp.float32)
         field = analytic(forward, variables, image)
         if len(field.inner):
             break
@@ -204,7 +204,7 @@ def measured_field(model: Any, channels: int) -> str:
         return f"every output row sees a border of an image of {height} rows"
     rows = list({int(field.high[i] - field.low[i]): int(i) for i in field.inner}.values())
     generator = np.random.default_rng(0)
-    zeros = jnp.zeros((1, narrow, narrow, channels))
+    zeros = jnp.zeros((1, narrow, *across, channels))
     init = jax.jit(functools.partial(model.init, train=False))
     variables = init(jax.random.key(0), zeros)
     moved = jax.tree.map(
@@ -225,42 +225,6 @@ def in_words(field: Field) -> str:
     if field.whole:
         return f"all of {rows}"
     return f"over {rows}" if most == rows else f"up to {most}"
-
-
-def products(jaxpr: Any) -> int:
-    """FLOPs of a traced function: multiplications and additions of its products.
-
-    A convolution of a dilated input, which is a transposed one, leaves out the zeros between. Of
-    branches the costliest counts. Raises `InputError` for products in a loop of unknown length.
-    """
-    total = 0
-    for eqn in jaxpr.eqns:
-        name, params = eqn.primitive.name, eqn.params
-        if name == "conv_general_dilated":
-            kernel, out = eqn.invars[1].aval.shape, math.prod(eqn.outvars[0].aval.shape)
-            features = kernel[params["dimension_numbers"].rhs_spec[0]]
-            zeros = math.prod(params["lhs_dilation"])
-            total += 2 * out * math.prod(kernel) // features // zeros
-        elif name == "dot_general":
-            (contracted, _), _ = params["dimension_numbers"]
-            lengths = (eqn.invars[0].aval.shape[axis] for axis in contracted)
-            total += 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(lengths)
-        else:
-            inner = max(map(products, jaxprs_in_params(params)), default=0)
-            if name == "while" and inner:
-                raise InputError("The FLOPs of a loop of unknown length cannot be counted.")
-            total += inner * (params["length"] if name == "scan" else 1)
-    return total
-
-
-def sides(jaxpr: Any, rank: int) -> list[int]:
-    """The lengths of the second axis of every array of this rank, in order."""
-    found = []
-    for eqn in jaxpr.eqns:
-        found += [v.aval.shape[1] for v in eqn.outvars if len(v.aval.shape) == rank]
-        for inner in jaxprs_in_params(eqn.params):
-            found += sides(inner, rank)
-    return found
 
 
 def legal_sizes(model: Any, limit: int = 4096) -> str:
@@ -338,35 +302,11 @@ def row(name: str, entry: Any, segments: bool) -> tuple[str, ...]:
     )
 
 
-def deepest_stride(function: Any, variables: Any, shape: Sequence[int], more: int) -> str:
-    """Input rows for a row of the deepest map, from images of which one is `more` rows higher.
-
-    '' if there is no legal higher one, `more` = 0. What has as many rows for either image, such as
-    a level of a pooled pyramid, is no map.
-    """
-    if not more:
-        return ""
-    found = []
-    for height in (shape[0], shape[0] + more):
-        image = jax.ShapeDtypeStruct((1, height, *shape[1:]), jnp.float32)
-        jaxpr = trace(function, variables, image).jaxpr
-        used, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-        found.append(sides(used, len(image.shape)))
-    return f"{max(more / (b - a) for a, b in zip(*found, strict=True) if b > a):g}"
-
-
 def agreement(parameters: int, entry: Any) -> str:
     """Whether a count is the published one, once what that network never uses is left out."""
     if parameters + entry.unused != entry.parameters:
         return "NO"
     return f"yes, without {entry.unused:,} unused" if entry.unused else "yes"
-
-
-def counted(params: Any, uncounted: str) -> int:
-    """The number of trained scalars whose path the pattern `uncounted` is not found in."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    named = [(jax.tree_util.keystr(path, simple=True, separator="/"), x) for path, x in leaves]
-    return sum(math.prod(x.shape) for path, x in named if not re.search(uncounted or "$^", path))
 
 
 def deepest_of(backbone: Any, variables: Any, image: Any) -> Any:

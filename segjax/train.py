@@ -56,9 +56,9 @@ class Outcome:
     signal: int | None = None
 
 
-def init_state(experiment: Experiment, batch: Batch, seed: int) -> TrainState:
-    """The state at step 0: a pure function of the seed and of the batch's shapes."""
-    init_key, run_key = jax.random.split(jax.random.key(seed))
+def init_state(experiment: Experiment, batch: Batch, key: jax.Array) -> TrainState:
+    """The state at step 0: a pure function of the key and of the batch's shapes."""
+    init_key, run_key = jax.random.split(key)
     with jax.default_device(parallel.host_device()):
         variables = experiment.task.init(init_key, batch)
     return TrainState.create(variables, experiment.tx, run_key)
@@ -66,7 +66,7 @@ def init_state(experiment: Experiment, batch: Batch, seed: int) -> TrainState:
 
 def abstract_state(experiment: Experiment, batch: Batch, mesh: Mesh) -> TrainState:
     """The shapes of `init_state` on the mesh, for restoring a checkpoint into."""
-    shapes = jax.eval_shape(lambda: init_state(experiment, batch, seed=0))
+    shapes = jax.eval_shape(lambda: init_state(experiment, batch, jax.random.key(0)))
     whole = parallel.replicated(mesh)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
 
@@ -140,15 +140,21 @@ def learning_rates(opt_state: Any) -> Scalars:
     return {f"learning_rate/{label}": x for label, (_, x) in zip(labels, found, strict=True)}
 
 
-def jit_train_step(experiment: Experiment, mesh: Mesh, skip_nonfinite: bool = False) -> Callable:
-    """`train_step` compiled for the mesh: (state, batch, turn) -> state, scalars."""
+def jit_train_step(
+    experiment: Experiment, mesh: Mesh, skip_nonfinite: bool = False, state_sharding: Any = None
+) -> Callable:
+    """`train_step` compiled for the mesh: (state, batch, turn) -> state, scalars.
+
+    `state_sharding` says where the state lies: a sharding, or a tree of them; replicated if None.
+    """
 
     def step(state: TrainState, batch: Batch, turn: jax.Array) -> tuple[TrainState, Scalars]:
         return train_step(experiment, skip_nonfinite, state, batch, turn)
 
     whole, split = parallel.replicated(mesh), parallel.sharded(mesh)
+    there = whole if state_sharding is None else state_sharding
     return jax.jit(
-        step, in_shardings=(whole, split, whole), out_shardings=(whole, whole), donate_argnums=0
+        step, in_shardings=(there, split, whole), out_shardings=(there, whole), donate_argnums=0
     )
 
 
@@ -215,7 +221,7 @@ def fit(
         report.say(f"Resuming from step {start} of {steps}.")
     else:
         check_memory(experiment, batch, mesh)
-        state = parallel.replicate(init_state(experiment, batch, seed), mesh)
+        state = parallel.replicate(init_state(experiment, batch, jax.random.key(seed)), mesh)
     report.begin()
 
     step_fn = jit_train_step(experiment, mesh, skip_nonfinite=nonfinite == "skip")

@@ -1,7 +1,7 @@
 """Start from weights that were trained before: by segjax, or by another library.
 
     python -m segjax.main --config=configs/fcn_resnet.py --config.init_from=resnet50.pth:backbone
-    python -m segjax.main --config=configs/fcn16s.py \\
+    python -m segjax.main --config=configs/fcn.py --config.model.variant=fcn16s \\
         --config.init_from=runs/fcn32s:backbone,fc6,fc7,score_fr
 
 Before the colon is a checkpoint file or a folder of its shards, the workdir of a run, or an
@@ -23,6 +23,7 @@ from segjax.core import Task
 from segjax.errors import InputError
 from segjax.weights import download, read
 from segjax.weights.families import FAMILIES, recognise, without_collections
+from segjax.weights.input import name_of
 from segjax.weights.keymap import fill, flatten
 
 
@@ -38,7 +39,7 @@ def initialised_from(
 
     Reads the file when weights are made, not when a run resumes. `num_classes` tells a classifier
     for other classes, which keeps its initial weights, from a mistake; `input` is what of
-    `segjax.recipe.INPUTS` the task shows to its network. Raises InputError where the checkpoint
+    `weights.input.INPUTS` the task shows to its network. Raises InputError where the checkpoint
     cannot be read, does not fit, or has learned to see something else.
     """
     if source is None:
@@ -103,8 +104,10 @@ def split(source: str) -> tuple[str, list[str]]:
 def input_of(source: str) -> str | None:
     """The config.input that a run had, or that its file or a converted one remembers, if any."""
     path = located(source)
-    about = workdir.read_config(path)["values"] if is_run(path) else read.metadata(path)
-    return about.get("input")
+    if not is_run(path):
+        return read.metadata(path).get("input")
+    saved = workdir.read_config(path)
+    return saved["values"].get("input") or name_of(saved["facts"].get("input", {}))
 
 
 def is_run(path: Path) -> bool:
@@ -123,7 +126,7 @@ def load(source: str, say: Callable[[str], None] = print) -> Mapping[str, np.nda
     if not path.exists():
         raise InputError(f"{path} does not exist: give a checkpoint file or the workdir of a run.")
     if is_run(path):
-        best = workdir.read_config(path)["values"].get("best", "")
+        best = workdir.best_figure(workdir.read_config(path))
         step, variables = checkpoint.Checkpoints(path / "checkpoints", best).restore_variables()
         if jax.process_index() == 0:
             say(f"The best whole checkpoint of {path} is of step {step}.")

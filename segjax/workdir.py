@@ -103,11 +103,11 @@ def record(
     path: Path,
     config: Mapping[str, Any],
     source: str,
-    card: Mapping[str, Any],
+    facts: Mapping[str, Any],
     data: Mapping[str, Any],
 ) -> None:
     """Write what the run is and how it was started; `data` tells splits from changed ones."""
-    values = {"config_file": source, "values": config, "card": card, "data": data}
+    values = {"config_file": source, "values": config, "facts": facts, "data": data}
     write_json(path / "config.json", values)
     append_line(path / "runs.jsonl", {**describe_start(), "values": config, "data": data})
 
@@ -121,12 +121,23 @@ def changed_data(path: Path, data: Mapping[str, Any]) -> str | None:
     return f"The data are not those that the run in {path} has seen: {'; '.join(changes)}."
 
 
-KINDS = {"config_file": str, "values": dict, "card": dict}
-CARD_KINDS = {"class_names": list, "palette": list, "channels": int, "scale": float | int}
+KINDS = {"config_file": str, "values": dict, "facts": dict}
+FACT_KINDS = {
+    "class_names": list,
+    "palette": list,
+    "channels": int,
+    "scale": float | int,
+    "best": str,
+    "shrink": bool,
+    "eval_size": list,
+    "largest": list,
+    "input": dict,
+    "dimensions": int,
+}
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The `config.json` of a workdir: config_file, values and card (`Experiment.card`).
+    """The `config.json` of a workdir: config_file, values and facts (`Experiment.facts`).
 
     Raises `InputError` if there is none, it cannot be read, or is damaged.
     """
@@ -139,6 +150,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{file} cannot be read: {error.strerror}.") from error
     except ValueError as error:  # of JSON, or of UTF-8
         raise InputError(f"{file} is not valid JSON: {error}.") from None
+    if isinstance(saved, dict) and "card" in saved:  # the name of facts in older runs
+        saved.setdefault("facts", saved.pop("card"))
     if not isinstance(saved, dict) or not KINDS.keys() <= saved.keys():
         raise InputError(
             f"{path} is not the workdir of a run: it has no config.json of one. Give the folder "
@@ -146,27 +159,47 @@ def read_config(path: Path) -> dict[str, Any]:
         )
     wrong = [name for name, kind in KINDS.items() if not isinstance(saved[name], kind)]
     if not wrong:
-        card = saved["card"]
+        facts = saved["facts"]
         wrong = ["config_file"] * (not re.fullmatch(r"[^:\0]+\.py(:[^\0]*)?", saved["config_file"]))
-        wrong += [f"card.{name}" for name in CARD_KINDS if name in card and not _fits(card, name)]
-        needed = ("palette", "channels") if card.get("class_names") else ()
-        wrong += [f"card.{name}" for name in needed if name not in card]
+        wrong += [f"facts.{x}" for x in FACT_KINDS if x in facts and not _fits(facts, x)]
+        wrong += ["facts.channels"] * ("channels" not in facts)
         wrong += ["data"] * (not isinstance(saved.get("data", {}), dict))
-        wrong += ["values.best"] * (not isinstance(saved["values"].get("best", ""), str))
+        wrong += ["values.best"] * (not isinstance(saved["values"].get("best"), str | None))
     if wrong:
         raise InputError(f"{file} is damaged: {', '.join(wrong)} cannot be what a run has written.")
     return saved
 
 
-def _fits(card: Mapping[str, Any], name: str) -> bool:
-    value = card[name]
-    if not isinstance(value, CARD_KINDS[name]) or isinstance(value, bool):
+def best_figure(saved: Mapping[str, Any]) -> str:
+    """The figure that chooses the best checkpoint of a run: the config's, or that of its data."""
+    own = saved["values"].get("best")
+    return saved["facts"].get("best", "") if own is None else own
+
+
+def _fits(facts: Mapping[str, Any], name: str) -> bool:
+    """Whether a fact is what a run may have written, where it has to be of a kind."""
+    value = facts[name]
+    if name in ("eval_size", "largest"):
+        return isinstance(value, list) and all(type(n) is int and n > 0 for n in value)
+    if name == "input":
+        if not isinstance(value, dict) or value.keys() != {"mean", "std", "order"}:
+            return False
+        numbers = [x if isinstance(x, list) else [x] for x in (value["mean"], value["std"])]
+        order = value["order"]
+        numbers += [range(facts.get("channels", 1)) if order is None else order]
+        right = {1, facts.get("channels")}
+        return all(isinstance(x, list | range) and len(x) in right for x in numbers) and all(
+            type(x) in (int, float) for each in numbers for x in each
+        )
+    if name == "dimensions":
+        return value in (2, 3)
+    if not isinstance(value, FACT_KINDS[name]) or isinstance(value, bool) != (name == "shrink"):
         return False
     if name == "class_names":
         return all(isinstance(x, str) for x in value)
     if name == "palette":
         rgb = [len(x) == 3 and all(c in range(256) for c in x) for x in value]
-        return all(rgb) and len(value) == len(card.get("class_names", value))
+        return all(rgb) and len(value) == len(facts.get("class_names", value))
     return value > 0 if name in ("channels", "scale") else True
 
 

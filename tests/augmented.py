@@ -2,17 +2,17 @@
 
 import optax
 from miniature import build as build_miniature
-from miniature import card, get_config, model, sources, task
+from miniature import get_config
 
-from segjax.data import augment
+from segjax import augment
 
-__all__ = ["build", "card", "get_config", "model", "sources", "task"]
+__all__ = ["build", "get_config"]
 
 
-def build(config):
-    experiment = build_miniature(config)
+def build(config, facts=None):
+    experiment = build_miniature(config, facts)
     distort = augment.compose(
-        augment.flip(horizontal=True, vertical=True),
+        augment.geometric(augment.flip(0, 1), augment.zoom(0.8, 1.2), augment.crop(32, 32)),
         augment.photometric(brightness=0.3, contrast=0.3),
         augment.gaussian_noise(0.1),
     )

@@ -4,18 +4,17 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from segjax import cli, optim
-from segjax.core import Experiment, Task
+from segjax.core import Experiment
 from segjax.data import cells, loader
 from segjax.errors import choose
 from segjax.metrics.confusion import confusion
-from segjax.models.unet import UNet
-from segjax.nn.layers import BatchNorm
+from segjax.models.unet import unet_padded
 from segjax.nn.upsample import UPSAMPLERS
-from segjax.tasks.semantic import semantic
+from segjax.tasks.semantic import labelling, semantic
+from segjax.weights.input import Input
 
 SOURCE = "tests/miniature.py"
 
@@ -30,37 +29,24 @@ def get_config() -> ConfigDict:
     return config
 
 
-def sources(config: ConfigDict) -> dict[str, Any]:
-    sizes = {"size": 32, "train": 8, "val": 4}
-    return {split: cells.source(split, config.data_dir, **sizes) for split in ("train", "val")}
+def source(config: ConfigDict, split: str) -> Any:
+    return cells.source(split, config.data_dir, size=32, train=8, val=4)
 
 
-def card(config: ConfigDict) -> dict:
-    del config
-    return {"class_names": cells.CLASS_NAMES, "palette": cells.PALETTE.tolist(), "channels": 1}
-
-
-def model(config: ConfigDict, card: dict) -> UNet:
+def build(config: ConfigDict, facts: Any = None) -> Experiment:
+    names, colours = cells.CLASS_NAMES, cells.PALETTE
     upsample = choose(UPSAMPLERS, config.upsample, "config.upsample")
-    classes = len(card["class_names"])
-    return UNet(
-        classes, width=4, depth=1, padding="same", norm=BatchNorm, upsample=upsample, dropout=0.0
-    )
-
-
-def task(config: ConfigDict, card: dict) -> Task:
-    names, colours = card["class_names"], np.asarray(card["palette"], np.uint8)
+    model = unet_padded(len(names), 4, depth=1, upsample=upsample)
+    see = {"size": tuple(config.size), "input": Input(0.5, 1.0), "colours": colours}
     metrics = [confusion(len(names), names)]
-    net = model(config, card)
-    return semantic(net, len(names), metrics=metrics, size=config.size, colours=colours, mean=0.5)
-
-
-def build(config: ConfigDict) -> Experiment:
-    facts = card(config)
-    problem = task(config, facts)
-    batch, seed = config.batch_size, config.seed
-    train, evals = loader.streams(sources(config), problem.preprocess, batch, seed=seed)
-    return Experiment(problem, optim.adamw(config.learning_rate), train, evals, facts)
+    task = semantic(model, len(names), metrics=metrics, **see)
+    sources = {split: functools.partial(source, config, split) for split in ("train", "val")}
+    train, evals = loader.streams(sources, task.preprocess, config.batch_size, seed=config.seed)
+    facts = {"class_names": names, "palette": colours.tolist(), "channels": 1, **(facts or {})}
+    facts = {"input": see["input"]._asdict(), "best": "miou", **facts}
+    tx, figures = optim.adamw(config.learning_rate), metrics[0].names
+    predictor = labelling(model, **see)
+    return Experiment(task, tx, train, evals, model, facts, sources, figures, predictor)
 
 
 def run(path: Path, data_dir: Path, *, evaluate: bool = False, accept_changes: bool = False, **new):

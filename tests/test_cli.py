@@ -94,11 +94,14 @@ def test_bad_arguments_get_one_sentence(args, words):
         ("\n\nimport no_such_library\n", "line 3: ModuleNotFoundError.*no_such_library"),
         ("from segjax.nn.layers import Nope\n", "line 1: ImportError.*Nope"),
         ("x = undefined\n", "line 1: NameError"),
-        ("def build(c): ...\ndef get_config():\n    return optm.x\n", "line 3: NameError.*optm"),
-        ("def build(c): ...\n", "lacks get_config()"),
+        (
+            "def build(c, facts): ...\ndef get_config():\n    return optm.x\n",
+            "line 3: NameError.*optm",
+        ),
+        ("def build(c, facts): ...\n", "lacks get_config()"),
         ("def get_config(): ...\n", "lacks build()"),
-        ("def build(c): ...\ndef get_config():\n    return {}\n", "return a ConfigDict"),
-        ("def build(c): ...\ndef get_config(which): ...\n", "FILE:ARGUMENT"),
+        ("def build(c, facts): ...\ndef get_config():\n    return {}\n", "return a ConfigDict"),
+        ("def build(c, facts): ...\ndef get_config(which): ...\n", "FILE:ARGUMENT"),
     ],
 )
 def test_broken_config_files_name_file_and_line(tmp_path, text, words):
@@ -125,16 +128,16 @@ CODE = "from ml_collections import ConfigDict\n"
 def test_errors_of_a_config_name_file_and_line(tmp_path, error):
     code, words = error
     path = tmp_path / "wrong.py"
-    before = f"{CODE}config = ConfigDict()\ndef build(config): ...\n"
+    before = f"{CODE}config = ConfigDict()\ndef build(config, facts): ...\n"
     path.write_text(f"{before}def get_config():\n    {code}\n    return config\n")
     with pytest.raises(InputError, match=f"wrong.py fails in line 5: {words}"):
         parse(f"--config={path}")
     path.write_text(
-        f"{CODE}def get_config(): return ConfigDict()\ndef build(config):\n    {code}\n"
+        f"{CODE}def get_config(): return ConfigDict()\ndef build(config, facts):\n    {code}\n"
     )
     module, config = cli.load_config(str(path))
     with pytest.raises(InputError, match=f"wrong.py fails in line 4: {words}"):
-        cli.call(module, "build", config)
+        cli.build(module, config)
 
 
 def test_errors_of_the_package_keep_their_traceback(tmp_path):
@@ -142,18 +145,18 @@ def test_errors_of_the_package_keep_their_traceback(tmp_path):
     path.write_text(
         f"{CODE}from segjax.ops import resize\n"
         "def get_config(): return ConfigDict()\n"
-        "def build(config): resize.nearest(None, (1, 1))\n"
+        "def build(config, facts): resize.nearest(None, (1, 1))\n"
     )
     module, config = cli.load_config(str(path))
     with pytest.raises(AssertionError):
-        cli.call(module, "build", config)
+        cli.build(module, config)
 
 
 def test_argument_after_the_colon_reaches_get_config(tmp_path):
     path = tmp_path / "sized.py"
     path.write_text(
         "from ml_collections import ConfigDict\n"
-        "def build(config): ...\n"
+        "def build(config, facts): ...\n"
         "def get_config(name):\n    return ConfigDict({'width': {'small': 8, 'large': 64}[name]})\n"
     )
     parse(f"--config={path}:large")

@@ -13,9 +13,12 @@ import pytest
 from jax import export as jax_export
 from miniature import SOURCE, train_once
 from models.tiny import TINY
+from safetensors import safe_open
 
-from segjax import export, predict, workdir
+from segjax import cli, export, runs, workdir
 from segjax.errors import InputError
+from segjax.recipes import semantic
+from segjax.weights.input import INPUTS, name_of
 from segjax.weights.read import read
 
 FAST = {"xla_backend_optimization_level": 0}  # compiled once, run once
@@ -78,8 +81,8 @@ def test_the_program_runs_in_a_fresh_process_as_the_run_predicts(trained, tmp_pa
     command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
     subprocess.run(command, check=True, timeout=120, cwd=tmp_path)
     result = np.load(tmp_path / "result.npz")
-    run = export.load(trained)
-    want = jax.jit(export.serving(run.task))(run.variables, image)
+    run = runs.load(trained)
+    want = jax.jit(export.serving(run.experiment))(run.variables, image)
     assert result["label3"].dtype == np.int32
     assert result["prob1"].shape == (1, 40, 50, 2)
     np.testing.assert_allclose(result["prob3"], want["prob"], atol=1e-5)
@@ -91,7 +94,7 @@ def test_the_program_runs_in_a_fresh_process_as_the_run_predicts(trained, tmp_pa
 def test_weights_by_path_are_those_of_the_run(trained, tmp_path):
     assert export.run(trained, tmp_path, format="safetensors", step=4) == 0
     arrays = read(tmp_path / "model.safetensors")
-    variables = export.load(trained, 4).variables
+    variables = runs.load(trained, 4).variables
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     assert len(arrays) == len(leaves)
     assert "params/down0/conv1/kernel" in arrays
@@ -142,34 +145,61 @@ def test_the_card_tells_what_the_network_is(trained, tmp_path):
         f"| commit | {json.loads(starts[-1])['git_commit'] or 'unknown'}",
         "| step | 2 |",
         "| legal sides of the network's input | 256, 258, 260, 262, 264, ... |",
-        "| normalisation | (image - [0.5]) / [1.0] |",
+        "| normalisation | (image - 0.5) / 1.0 |",
         "| classes | 0 background, 1 cell |",
         f"| val | miou | {miou:.4f} |",
         '"learning_rate": 0.01',
     ):
         assert words in card
-    parameters = sum(x.size for x in jax.tree.leaves(export.load(trained).variables["params"]))
+    parameters = sum(x.size for x in jax.tree.leaves(runs.load(trained).variables["params"]))
     assert f"UNet, {parameters:,} parameters" in card
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
-def test_normalisation_is_measured_by_channel(trained, order):
-    run = export.load(trained)
-    source = "from segjax.tasks.semantic import semantic\n" + (
-        "def task(config, card):\n"
-        "    constants = {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)}\n"
-        f"    constants['order'] = {order}\n"
-        "    return semantic(model(config, card), 2, metrics=[], size=(8, 8), **constants)\n"
-    )
-    module = type(sys)("spy")
-    module.__dict__["model"] = None
-    exec(source, module.__dict__)
-    run = run._replace(module=module, card={**run.card, "channels": 3})
-    mean, std, found = export.normalisation(run)
-    assert module.model is None  # as it was
-    np.testing.assert_allclose(mean, (0.485, 0.456, 0.406), atol=1e-5)
-    np.testing.assert_allclose(std, (0.229, 0.224, 0.225), atol=1e-5)
-    assert found == [*order]
+class Seen:
+    """Stands for a network and keeps what it is given."""
+
+    num_classes = 2
+
+    def apply(self, variables, image, *, train):
+        self.image = np.asarray(image)
+        return {"logits": image[..., :2]}
+
+    def input_size(self, output):
+        return output
+
+    output_size = input_size
+
+
+@pytest.mark.parametrize(("name", "channels"), [*((name, 3) for name in INPUTS), (None, 1)])
+def test_the_normalisation_of_the_card_is_what_the_network_sees(trained, name, channels):
+    facts = {"class_names": ["a", "b"], "channels": channels}
+    _, config = cli.load_config("configs/unet.py", {"input": name})
+    model = Seen()
+    facts = semantic.build(config, lambda *_: model, facts).facts
+    saved = json.loads(json.dumps(facts))
+    experiment = semantic.build(config, lambda *_: model, saved)  # as a run is opened again
+    run = runs.load(trained)._replace(experiment=experiment)
+    card = export.model_card(run, "safetensors", (8, 8))
+    said = next(line for line in card.splitlines() if "normalisation |" in line).split("|")[2]
+    image = np.random.default_rng(0).random((1, 6, 7, channels), np.float32)
+    experiment.predictor.apply({}, image)
+    want = eval(said, {"image": image})
+    np.testing.assert_allclose(model.image, want, rtol=1e-5, atol=1e-4)
+    assert name_of(saved["input"]) == name
+
+
+def test_weights_say_which_input_they_want(trained, tmp_path, monkeypatch):
+    run = runs.load(trained)
+    for name, values in {**INPUTS, None: run.experiment.facts["input"]}.items():
+        input = values if name is None else values._asdict()
+        facts = {**run.experiment.facts, "input": json.loads(json.dumps(input))}
+        changed = run._replace(experiment=run.experiment._replace(facts=facts))
+        monkeypatch.setattr(runs, "load", lambda *_, run=changed, **__: run)
+        export.run(trained, tmp_path, format="safetensors", overwrite=True)
+        with safe_open(tmp_path / "model.safetensors", "np") as file:
+            about = file.metadata()
+        assert about.get("input") == name
+        assert (about["config"], about["step"]) == (SOURCE, str(run.step))
 
 
 def test_lines_that_were_cut_off_and_modes_of_files(trained, tmp_path):
@@ -217,15 +247,19 @@ def test_bad_requests_get_one_sentence(trained, tmp_path, options, words):
         export.run(**given)
 
 
-def test_a_run_that_draws_images_is_refused(trained, tmp_path):
-    saved = json.loads((trained / "config.json").read_text())
-    saved["card"] = {"class_names": [], "palette": [], "channels": 3}
-    (tmp_path / "config.json").write_text(json.dumps(saved))
-    with pytest.raises(InputError, match="has no classes: it draws images"):
-        export.load(tmp_path)
+@pytest.mark.parametrize("facts", [{"class_names": []}, {"dimensions": 3}])
+def test_a_run_that_draws_images_or_labels_volumes_is_refused(
+    trained, tmp_path, monkeypatch, facts
+):
+    run = runs.load(trained)
+    experiment = run.experiment._replace(facts={**run.experiment.facts, **facts})
+    other = run._replace(experiment=experiment)
+    monkeypatch.setattr(runs, "load", lambda *_, **__: other)
+    with pytest.raises(InputError, match=r"\(tests/miniature.py\) does not label images"):
+        export.run(trained, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("program", [export, predict])
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -233,21 +267,19 @@ def test_a_run_that_draws_images_is_refused(trained, tmp_path):
         ({"batch_size": 0}, "config.batch_size must be at least 1, not 0"),
     ],
 )
-def test_values_that_are_not_those_of_the_weights_are_refused(
-    trained, tmp_path, program, values, words
-):
+def test_values_that_are_not_those_of_the_weights_are_refused(trained, tmp_path, values, words):
     shutil.copytree(trained, tmp_path / "run")
     saved = json.loads((trained / "config.json").read_text())
     saved["values"] |= values
     (tmp_path / "run" / "config.json").write_text(json.dumps(saved))
     with pytest.raises(InputError, match=words):
-        program.load(tmp_path / "run")
+        runs.load(tmp_path / "run")
 
 
 @pytest.mark.parametrize("damage", [{"split": ["val"]}, {"miou": "0.7"}, {"miou": {}}])
 def test_figures_of_wrong_types_are_left_out(trained, tmp_path, damage):
     shutil.copytree(trained, tmp_path / "run")
-    run = export.load(tmp_path / "run")
+    run = runs.load(tmp_path / "run")
     want = export.metrics(trained, run.step)
     assert want
     entry = {"step": run.step, "split": "val", "miou": 0.5} | damage

@@ -13,16 +13,16 @@ from jax import lax
 from rich.console import Console
 
 from segjax import cli, summary
+from segjax.analysis.receptive_field import Field
+from segjax.analysis.walk import trace
 from segjax.backbones import table as backbones_table
 from segjax.backbones.table import BACKBONES
 from segjax.backbones.vgg import vgg16
-from segjax.dependence.walk import trace
 from segjax.errors import InputError
 from segjax.models import table
 from segjax.models.hed import HED
 from segjax.models.unet import UNet
 from segjax.ops.conv_transpose import conv_transpose
-from segjax.receptive_field import Field
 
 
 class Stack(nn.Module):
@@ -104,11 +104,12 @@ def printed(*tables):
 
 
 def test_tables_of_the_miniature():
-    _, config = cli.load_config(miniature.SOURCE)
-    card = miniature.card(config)
-    model, task = miniature.model(config, card), miniature.task(config, card)
+    module, config = cli.load_config(miniature.SOURCE)
+    experiment = cli.build(module, config)
+    model = experiment.model
     image = jax.ShapeDtypeStruct((1, 48, 48, 1), jnp.float32)
-    layers, costs = summary.tables(model, image, task, batch_size=8, depth=2)
+    memory = summary.train_memory(experiment.task, image, 8)
+    layers, costs = summary.tables(model, image, memory, batch_size=8, depth=2)
     _, *rows = printed(layers)
     assert [row[0] for row in rows if "/" not in row[0]] == [
         *("down0", "bottom", "Dropout_0", "up0", "merge0", "head")

@@ -4,6 +4,7 @@ import os
 import signal
 from functools import partial
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import pytest
 
 from segjax import optim, parallel, train
 from segjax.checkpoint import Checkpoints
-from segjax.core import Experiment, Task, TrainState
+from segjax.core import Experiment, Stream, Task, TrainState
 from segjax.errors import InputError
 from segjax.metrics.confusion import confusion
 from segjax.models.unet import UNet
@@ -280,7 +281,7 @@ def test_averaged_weights_meet_averaged_statistics(decay):
     task = linear_task()._replace(loss=loss, init=init)
     exp = Experiment(task, tx, iter, {})
     batch = {"x": np.random.default_rng(0).normal(size=(512, 3)).astype(np.float32)}
-    state = train.init_state(exp, batch, 0)
+    state = train.init_state(exp, batch, jax.random.key(0))
     step = jax.jit(partial(train.train_step, exp, False))
     for i in range(200):
         state, _ = step(state, batch, np.int32(i))
@@ -341,8 +342,9 @@ def small_experiment(model) -> Experiment:
     task = semantic(model, 2, metrics=[confusion(2)], size=(8, 12))
     generator = np.random.default_rng(3)
     image = generator.random((8, 8, 12, 1), np.float32)
-    label = np.where(generator.random((8, 8, 12)) < 0.2, 255, image[..., 0] > 0.5).astype(np.int32)
-    batch = {"image": image, "label": label, "valid": np.ones(8, bool)}
+    label = (image[..., 0] > 0.5).astype(np.int32)
+    mask = generator.random((8, 8, 12)) > 0.2
+    batch = {"image": image, "label": label, "mask": mask, "valid": np.ones(8, bool)}
 
     def batches(start):
         while True:
@@ -355,7 +357,7 @@ def small_experiment(model) -> Experiment:
 def run_steps(devices: int, steps: int = 10) -> tuple[TrainState, list[float]]:
     exp, mesh = small_experiment(Smooth()), parallel.data_mesh(devices)
     batch = next(exp.train(0))
-    state = parallel.replicate(train.init_state(exp, batch, 0), mesh)
+    state = parallel.replicate(train.init_state(exp, batch, jax.random.key(0)), mesh)
     step_fn, losses = train.jit_train_step(exp, mesh), []
     for i in range(steps):
         state, scalars = step_fn(state, parallel.shard_batch(batch, mesh), np.int32(i))
@@ -378,7 +380,7 @@ def test_evaluation_shards_too():
     figures = []
     for devices in (1, 8):
         mesh = parallel.data_mesh(devices)
-        state = parallel.replicate(train.init_state(exp, batch, 0), mesh)
+        state = parallel.replicate(train.init_state(exp, batch, jax.random.key(0)), mesh)
         eval_step = train.jit_eval_step(exp.task, mesh)
         result, panels = train.evaluate(exp.task, eval_step, state.eval_variables, [batch], mesh)
         figures.append(result)
@@ -389,7 +391,7 @@ def test_evaluation_shards_too():
 def test_padded_examples_change_no_figure():
     exp, mesh = unet_experiment(), parallel.data_mesh(1)
     batch = next(exp.train(0))
-    state = train.init_state(exp, batch, 0)
+    state = train.init_state(exp, batch, jax.random.key(0))
     eval_step = train.jit_eval_step(exp.task, mesh)
     three = {name: x[:3] for name, x in batch.items()}
     padded = {name: x.copy() for name, x in batch.items()}
@@ -414,3 +416,74 @@ def test_a_model_that_no_device_can_hold_is_refused_before_it_is_made(tmp_path):
     words = r"has 1,099,511,627,776 parameters; .* need 16,384.0 GiB on every device, and one has"
     with pytest.raises(InputError, match=words):
         fit(tmp_path, 1, exp._replace(task=exp.task._replace(init=init)))
+
+
+def test_a_sweep_over_seeds_and_rates_is_one_vmapped_step():
+    """Four states at once are what each is alone; and one compiled step serves them all."""
+    exp = small_experiment(Smooth())._replace(tx=optim.learning_rate(0.2))
+    batch, states = next(exp.train(0)), []
+    for seed, factor in ((0, 1.0), (0, 0.1), (1, 1.0), (1, 3.0)):
+        state = train.init_state(exp, batch, jax.random.key(seed))
+        opt_state = optax.tree.set(state.opt_state, learning_rate_factor=jnp.float32(factor))
+        states.append(state.replace(opt_state=opt_state))
+
+    def step(state, batch, turn):
+        return train.train_step(exp, False, state, batch, turn)
+
+    one = jax.jit(chex.assert_max_traces(step, n=1))
+    many = jax.jit(jax.vmap(step, in_axes=(0, None, None)))
+    together = jax.tree.map(lambda *x: jnp.stack(x), *states)
+    for i in range(4):
+        alone = [one(state, batch, np.int32(i)) for state in states]
+        states = [state for state, _ in alone]
+        together, scalars = many(together, batch, np.int32(i))
+        assert scalars["loss"].shape == (4,)
+        losses = [x["loss"] for _, x in alone]
+        # The sums of a batched convolution are taken in another order.
+        np.testing.assert_allclose(scalars["loss"], losses, rtol=1e-6)
+    assert len({*map(float, losses)}) == 4
+    np.testing.assert_allclose(scalars["learning_rate"], [0.2, 0.02, 0.2, 0.6], rtol=1e-6)
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *[state.params for state in states])
+    jax.tree.map(close, together.params, stacked)
+
+
+def test_the_state_may_be_sharded():
+    """Half of each kernel on each of two devices: the same losses."""
+    exp, mesh = small_experiment(Smooth()), parallel.data_mesh(2)
+    batch = next(exp.train(0))
+    losses = []
+    whole = parallel.replicated(mesh)
+    for split in (False, True):
+        state = train.init_state(exp, batch, jax.random.key(0))
+
+        def place(x, split=split):
+            return parallel.sharded(mesh) if split and x.ndim and x.shape[0] % 2 == 0 else whole
+
+        shardings = jax.tree.map(place, state).replace(rng=whole)
+        assert (parallel.sharded(mesh) in jax.tree.leaves(shardings)) == split
+        state = jax.device_put(state, shardings)
+        step = train.jit_train_step(exp, mesh, state_sharding=shardings)
+        for i in range(3):
+            state, scalars = step(state, parallel.shard_batch(batch, mesh), np.int32(i))
+        losses.append(float(scalars["loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_a_stream_is_scanned_and_stepped_alike():
+    """A running mean of what is seen of each frame."""
+
+    def step(variables, carry, frame):
+        seen = variables["params"]["gain"] * frame
+        mean = 0.5 * carry + 0.5 * seen
+        return mean, {"prob": jax.nn.sigmoid(mean)}
+
+    stream = Stream(lambda variables, frame: jnp.zeros_like(frame), step)
+    variables = {"params": {"gain": jnp.float32(2.0)}}
+    frames = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3, 4)), jnp.float32)
+    start = stream.start(variables, frames[0])
+    _, scanned = jax.lax.scan(partial(stream.step, variables), start, frames)
+    carry = start
+    for frame, expected in zip(frames, scanned["prob"], strict=True):
+        carry, preds = stream.step(variables, carry, frame)
+        np.testing.assert_allclose(preds["prob"], expected, rtol=1e-6)

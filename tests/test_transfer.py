@@ -1,5 +1,7 @@
 """Starting from weights that were trained before."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from segjax.checkpoint import Checkpoints
 from segjax.core import Task
 from segjax.errors import InputError
 from segjax.models.unet import UNet
+from segjax.weights.input import INPUTS
 from segjax.weights.keymap import flatten
 
 
@@ -151,9 +154,13 @@ def test_what_the_weights_have_learned_to_see_must_be_what_they_are_shown(tmp_pa
 
 def test_a_run_knows_what_it_was_shown(tmp_path):
     (tmp_path / "config.json").write_text(
-        '{"config_file": "x.py", "values": {"input": "caffe"}, "card": {}}'
+        '{"config_file": "x.py", "values": {"input": "caffe"}, "facts": {"channels": 3}}'
     )
     assert transfer.input_of(str(tmp_path)) == "caffe"
+    facts = {"channels": 3, "input": INPUTS["inception"]._asdict()}
+    saved = {"config_file": "x.py", "values": {"input": None}, "facts": facts}
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    assert transfer.input_of(str(tmp_path)) == "inception"  # which was the network's own
     assert transfer.input_of(str(tmp_path / "config.json")) is None
     save_file({"a": np.ones(1)}, tmp_path / "converted", {"input": "caffe"})
     assert transfer.input_of(str(tmp_path / "converted")) == "caffe"

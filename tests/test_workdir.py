@@ -83,9 +83,17 @@ def test_read_config_refuses_what_is_no_run(tmp_path):
     assert workdir.read_config(started(tmp_path)) == {
         "config_file": "configs/unet.py",
         "values": VALUES,
-        "card": {"channels": 1},
+        "facts": {"channels": 1},
         "data": {},
     }
+
+
+def test_the_card_of_an_older_run_is_read_as_its_facts(tmp_path):
+    path = started(tmp_path)
+    saved = json.loads((path / "config.json").read_text())
+    saved["card"] = saved.pop("facts")
+    (path / "config.json").write_text(json.dumps(saved))
+    assert workdir.read_config(path)["facts"] == {"channels": 1}
 
 
 def test_write_json_replaces_whole(tmp_path):
@@ -161,7 +169,7 @@ def test_a_finished_run_holds_its_config_and_tensorboard_files(tmp_path_factory)
     saved = workdir.read_config(path)
     assert saved["config_file"] == "tests/miniature.py"
     assert saved["values"]["train"] == {"steps": 4, "eval_every": 2, "nonfinite": "stop"}
-    assert saved["card"]["class_names"] == ["background", "cell"]
+    assert saved["facts"]["class_names"] == ["background", "cell"]
     assert [*(path / "tensorboard").iterdir()]
 
 
@@ -195,12 +203,14 @@ def test_a_disk_without_locks_is_said(tmp_path, monkeypatch):
 def test_changed_data_are_said(tmp_path):
     now = {"train": {"examples": 30, "names": "b"}}
     assert workdir.changed_data(tmp_path, now) is None
-    workdir.write_json(tmp_path / "config.json", {"config_file": "x.py", "values": {}, "card": {}})
+    workdir.write_json(
+        tmp_path / "config.json", {"config_file": "x.py", "values": {}, "facts": {"channels": 1}}
+    )
     assert workdir.changed_data(tmp_path, now) is None  # a run of before they were noted
-    workdir.record(tmp_path, {}, "x.py", {}, {"train": {"examples": 24, "names": "a"}})
+    workdir.record(tmp_path, {}, "x.py", {"channels": 1}, {"train": {"examples": 24, "names": "a"}})
     words = "train.examples: 24 -> 30; train.names: a -> b."
     assert str(workdir.changed_data(tmp_path, now)).endswith(words)
-    workdir.record(tmp_path, {}, "x.py", {}, now)
+    workdir.record(tmp_path, {}, "x.py", {"channels": 1}, now)
     assert workdir.changed_data(tmp_path, now) is None
 
 

@@ -1,5 +1,8 @@
 """The pixel weights of U-Net, which force a net to learn the gaps between touching cells."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import chex
 import cv2
 import numpy as np
@@ -63,6 +66,13 @@ def separate_touching(instances: np.ndarray) -> np.ndarray:
         carved[here][touch & first] = 0
         carved[there][touch & ~first] = 0
     return carved
+
+
+def border_weights_of(record: Mapping[str, Any], **options: Any) -> np.ndarray | None:
+    """`border_weights` of a record; None in sets that know no instances."""
+    if "instances" not in record:
+        return None
+    return border_weights(record["instances"], **options)
 
 
 def border_weights(

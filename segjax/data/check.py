@@ -2,7 +2,7 @@
 
     python -m segjax.data.check --config=configs/unet.py
 
-checks every split that the config's `sources(config)` returns; the exit status is 1 if anything
+checks every split of the config's data; the exit status is 1 if anything
 needs a look. A folder of the user's own files is checked file by file when it is prepared.
 """
 
@@ -188,13 +188,13 @@ def main() -> int:
     if not cli.CONFIG.value:
         raise InputError("Say what to check, such as --config=configs/unet.py.")
     module, _ = cli.load_config(cli.config_source())
-    if not hasattr(module, "sources"):
-        raise InputError(f"{module.__file__} has no sources(config), so there is nothing to check.")
-    sources = cli.call(module, "sources", cli.CONFIG.value)
-    reports = {split: check(source, title=split) for split, source in sources.items()}
+    experiment = cli.build(module, cli.CONFIG.value)
+    if not experiment.sources:
+        raise InputError(f"The config {module.__file__} has no data to check.")
+    reports = {split: check(source(), title=split) for split, source in experiment.sources.items()}
     amiss = problems(reports)
     try:
-        cli.call(module, "build", cli.CONFIG.value)
+        experiment.train(0).close()
     except InputError as error:  # such as an image that is larger than the evaluation size
         amiss.append(f"a run with this config would not start: {error}")
     print_report(reports, amiss)

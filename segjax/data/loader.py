@@ -72,29 +72,38 @@ def eval_batches(
 
 
 def streams(
-    sources: Mapping[str, Source],
+    sources: Mapping[str, Callable[[], Source]],
     preprocess: Preprocess,
     batch_size: int,
     *,
     seed: int,
     num_workers: int = 0,
 ) -> tuple[Callable[[int], Generator[Any, None, None]], Mapping[str, Callable[[], Iterator[Any]]]]:
-    """The `train` and `evals` of a `core.Experiment`: of 'train', and of every other split."""
+    """The `train` and `evals` of a `core.Experiment`: of 'train', and of every other split.
 
-    records = sources["train"].records
-    _check_fits(records, preprocess, batch_size)
-    for split, source in sources.items():
-        if split != "train" and isinstance(source.records, Records):
-            for i in source.records.largest():  # lest one that does not fit end a trained run
-                preprocess(source.records[i], np.random.default_rng(0), False)
+    Sources are opened when the first batch is asked for; what does not fit is met then.
+    """
+
+    @functools.cache
+    def checked() -> Sequence[Any]:
+        records = sources["train"]().records
+        _check_fits(records, preprocess, batch_size)
+        for split, source in sources.items():
+            if isinstance(found := source().records, Records):
+                for i in found.largest:  # lest one that does not fit end a run on its way
+                    preprocess(found[i], np.random.default_rng(0), split == "train")
+        return records
 
     def train(start: int) -> Generator[Any, None, None]:
         return train_batches(
-            records, preprocess, batch_size, seed=seed, start=start, num_workers=num_workers
+            checked(), preprocess, batch_size, seed=seed, start=start, num_workers=num_workers
         )
 
+    def evaluation(source: Callable[[], Source]) -> Iterator[Any]:
+        return eval_batches(source().records, preprocess, batch_size)
+
     evals = {
-        split: functools.partial(eval_batches, source.records, preprocess, batch_size)
+        split: functools.partial(evaluation, source)
         for split, source in sources.items()
         if split != "train"
     }

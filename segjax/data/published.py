@@ -145,6 +145,22 @@ def source(
     return src.Source(records, tuple(names), reading.palette)
 
 
+def split_of(
+    name: str, split: str, data_dir: str | None = None, *, manual_dir: str | None = None
+) -> str:
+    """The set's own name of `train` or `val`, which is its validation or else its test split.
+
+    The last tenth of `train` where it has neither.
+    """
+    del manual_dir  # the splits are known before the data are there
+    with _explained(name), src.quiet():
+        there = _builder(name, data_dir).info.splits
+    other = next((s for s in ("val", "validation", "test") if s in there), None)
+    if split == "train":
+        return "train" if other or not there else "train[:90%]"
+    return other or "train[90%:]"
+
+
 def guess(name: str, features: Mapping[str, Any]) -> tuple[str, str]:
     """The names of the image and the mask feature, if there is exactly one candidate for each.
 

@@ -49,6 +49,12 @@ class Source(NamedTuple):
     palette: np.ndarray | None = None
     ignore: int = IGNORE
 
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        told = getattr(self.records, "channels", None)
+        return told or self.records[0]["image"].shape[-1]
+
 
 class Records(Sequence):
     """The examples of one split of a prepared tfds directory, opened when first read.
@@ -72,6 +78,7 @@ class Records(Sequence):
     def _builder(self) -> Any:
         return tfds.builder_from_directory(self.directory)
 
+    @functools.cached_property
     def largest(self) -> list[int]:
         """Which records have the tallest and the widest image; none is decoded to find them.
 
@@ -94,6 +101,12 @@ class Records(Sequence):
         told = {"names": names.get(self.split, names)} if names else {"set": info.full_name}
         return {"examples": split.num_examples, "bytes": getattr(split, "num_bytes", None), **told}
 
+    @property
+    def channels(self) -> int:
+        """Channels of the images, as the features of the set have them."""
+        found = self._builder.info.features[self.image].shape[-1]
+        return found if found else self[0]["image"].shape[-1]
+
     def __len__(self) -> int:
         return len(self._source)
 
@@ -104,7 +117,7 @@ class Records(Sequence):
         return {"name": f"{self.split}_{i % n:06d}"} | self.convert(self._source[i % n])
 
     def __getstate__(self) -> dict:
-        return {k: v for k, v in self.__dict__.items() if k != "_source"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_source", "largest")}
 
     def __repr__(self) -> str:
         return f"Records({self.directory!r}, {self.split!r})"

@@ -4,6 +4,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from segjax.losses.masked import excluded_as, masked_mean
+
 
 def cross_entropy(
     logits: jax.Array,
@@ -24,17 +26,15 @@ def cross_entropy(
     chex.assert_type(labels, int)
     chex.assert_shape(logits, (*labels.shape, None))
     classes = logits.shape[-1]
-    logits = _excluded_as(
-        0, logits.astype(jnp.float32), None if valid is None else valid[..., None]
-    )
-    labels = _excluded_as(0, labels, valid)
+    logits = excluded_as(0, logits.astype(jnp.float32), None if valid is None else valid[..., None])
+    labels = excluded_as(0, labels, valid)
     one_hot = labels[..., None] == jnp.arange(classes)
     log_p = jax.nn.log_softmax(logits)
     terms = -jnp.sum(log_p, -1, where=one_hot)
     if label_smoothing:
         terms = (1 - label_smoothing) * terms - label_smoothing * jnp.mean(log_p, -1)
     terms = jnp.where((labels >= 0) & (labels < classes), terms, jnp.nan)
-    return _weighted_mean(terms, valid, weight)
+    return masked_mean(terms, valid, weight)
 
 
 def binary_cross_entropy(
@@ -50,11 +50,11 @@ def binary_cross_entropy(
     weight counts as in `cross_entropy`. t softplus(-z) + (1 - t) softplus(z), finite for every z.
     """
     chex.assert_equal_shape([logits, labels])
-    z = _excluded_as(0, logits.astype(jnp.float32), valid)
-    t = _excluded_as(0, labels.astype(jnp.float32), valid)
+    z = excluded_as(0, logits.astype(jnp.float32), valid)
+    t = excluded_as(0, labels.astype(jnp.float32), valid)
     # max(z, 0) - z t + log(1 + exp(-|z|)) is the same number, but its gradient is wrong at z = 0.
     terms = t * jax.nn.softplus(-z) + (1 - t) * jax.nn.softplus(z)
-    return _weighted_mean(terms, valid, weight)
+    return masked_mean(terms, valid, weight)
 
 
 def class_weights(labels: jax.Array, per_class: jax.Array) -> jax.Array:
@@ -68,18 +68,3 @@ def class_weights(labels: jax.Array, per_class: jax.Array) -> jax.Array:
     chex.assert_rank(per_class, 1)
     known = (labels >= 0) & (labels < len(per_class))
     return jnp.where(known, per_class[jnp.where(known, labels, 0)], 0)
-
-
-def _excluded_as(value, x, valid):
-    """Replaces before any arithmetic, so that NaN reaches neither the value nor the gradient."""
-    return x if valid is None else jnp.where(valid, x, value)
-
-
-def _weighted_mean(terms, valid, weight):
-    chex.assert_equal_shape([x for x in (terms, valid, weight) if x is not None])
-    if weight is not None:
-        terms *= _excluded_as(0, weight.astype(jnp.float32), valid)
-    if valid is None:
-        return jnp.mean(terms)
-    # Counted in integers: float32 stops counting ones at 16.7 million pixels.
-    return jnp.sum(terms, where=valid) / jnp.maximum(jnp.sum(valid, dtype=jnp.int32), 1)

@@ -4,6 +4,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from segjax.losses.masked import excluded_as, masked_mean
+
 
 def l1(
     prediction: jax.Array,
@@ -38,11 +40,6 @@ def _mean(error, prediction, target, valid, weight):
     chex.assert_equal_shape([prediction, target])
     pixels = prediction.shape[:-1]
     chex.assert_shape([x for x in (valid, weight) if x is not None], pixels)
-    # Excluded before any arithmetic, so that NaN reaches neither the value nor the gradient.
-    valid = jnp.ones(pixels, bool) if valid is None else valid
-    x, y = (jnp.where(valid[..., None], x.astype(jnp.float32), 0) for x in (prediction, target))
-    terms = jnp.mean(error(x - y), -1)
-    if weight is not None:
-        terms *= jnp.where(valid, weight.astype(jnp.float32), 0)
-    # Counted in integers: float32 stops counting ones at 16.7 million pixels.
-    return jnp.sum(terms) / jnp.maximum(jnp.sum(valid, dtype=jnp.int32), 1)
+    excluded = None if valid is None else valid[..., None]
+    x, y = (excluded_as(0, x.astype(jnp.float32), excluded) for x in (prediction, target))
+    return masked_mean(jnp.mean(error(x - y), -1), valid, weight)

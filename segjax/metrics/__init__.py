@@ -1,24 +1,23 @@
 """Metrics as map and reduce: evidence of a batch on the device, figures of a split on the host."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from segjax.metrics.boundary import boundary_band, boundary_iou
+from segjax.metrics.confusion import confusion, confusion_matrix
+from segjax.metrics.em import em_scores, v_info, v_rand
+from segjax.metrics.image_quality import psnr, squared_error, ssim, structural_similarity
+from segjax.metrics.metric import Metric, figures_of
 
-
-class Metric(NamedTuple):
-    """One family of figures.
-
-    `stats(preds, batch, valid)` is traced with the step and returns the evidence of one batch as
-    a tree of arrays; `summarise(evidence)` takes an iterable of those trees, as numpy arrays, and
-    returns names and figures of the whole split. `valid`, [B, H, W] bool, says which pixels count.
-    """
-
-    stats: Callable[[Any, Any, Any], Any]
-    summarise: Callable[[Iterable[Any]], dict[str, float]]
-
-
-def figures_of(metrics: Sequence[Metric], evidence: Iterable[Sequence[Any]]) -> dict[str, float]:
-    """The figures of several metrics, from what each gave for every batch of a split."""
-    figures: dict[str, float] = {}
-    for metric, parts in zip(metrics, zip(*evidence, strict=True), strict=True):
-        figures |= metric.summarise(parts)
-    return figures
+__all__ = [
+    "Metric",
+    "boundary_band",
+    "boundary_iou",
+    "confusion",
+    "confusion_matrix",
+    "em_scores",
+    "figures_of",
+    "psnr",
+    "squared_error",
+    "ssim",
+    "structural_similarity",
+    "v_info",
+    "v_rand",
+]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from segjax.metrics import Metric
+from segjax.metrics.metric import Metric
 
 
 def boundary_band(labels: jax.Array, width: int) -> jax.Array:
@@ -74,4 +74,4 @@ def boundary_iou(num_classes: int, width: int | None = None) -> Metric:
         mean = (inter[present] / union[present]).mean() if present.any() else np.nan
         return {"boundary_iou": float(mean)}
 
-    return Metric(stats, summarise)
+    return Metric(("boundary_iou",), stats, summarise)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from segjax.errors import InputError
-from segjax.metrics import Metric
+from segjax.metrics.metric import Metric
 
 
 def confusion_matrix(
@@ -89,4 +89,5 @@ def confusion(num_classes: int, class_names: Sequence[str] | None = None) -> Met
             total += matrix
         return figures(total, class_names)
 
-    return Metric(stats, summarise)
+    nothing = np.zeros((num_classes, num_classes), np.int64)
+    return Metric(tuple(figures(nothing, class_names)), stats, summarise)

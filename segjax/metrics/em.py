@@ -15,7 +15,7 @@ import chex
 import numpy as np
 import scipy.ndimage
 
-from segjax.metrics import Metric
+from segjax.metrics.metric import Metric
 
 # The challenge adds up 0.1 and ends just below 1, which a saturated probability still exceeds.
 THRESHOLDS = (*(step / 10 for step in range(10)), float(np.nextafter(1.0, 0.0)))
@@ -148,4 +148,5 @@ def em_scores(thresholds: Sequence[float] = THRESHOLDS) -> Metric:
             figures[f"{name}@0.5"] = float(column[-1])
         return figures
 
-    return Metric(stats, summarise)
+    scores = [f"{v}{kind}" for v in ("v_rand", "v_info") for kind in ("", "_threshold", "@0.5")]
+    return Metric(("pixel_error", *scores), stats, summarise)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from segjax.errors import InputError
-from segjax.metrics import Metric
+from segjax.metrics.metric import Metric
 
 WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03  # of SSIM
 
@@ -71,7 +71,7 @@ def psnr() -> Metric:
         with np.errstate(divide="ignore"):
             return {"psnr": _mean(-10 * np.log10(errors))}
 
-    return Metric(stats, summarise)
+    return Metric(("psnr",), stats, summarise)
 
 
 def ssim() -> Metric:
@@ -88,7 +88,7 @@ def ssim() -> Metric:
     def summarise(evidence):
         return {"ssim": _mean(_known(evidence))}
 
-    return Metric(stats, summarise)
+    return Metric(("ssim",), stats, summarise)
 
 
 def _masked(image, truth, valid):

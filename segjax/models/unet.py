@@ -175,4 +175,3 @@ unet_bilinear = functools.partial(
     upsample=functools.partial(Bilinear, convention="corner-aligned"),
     halving="convolution",
 )
-PADDED = {"transposed": unet_padded, "bilinear": unet_bilinear}

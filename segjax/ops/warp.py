@@ -1,6 +1,7 @@
 """Geometric resampling: where each output pixel comes from, and what stands there.
 
-Coordinates are [2, h, w] (row, column) in pixels of the source, pixel centres at integers.
+Coordinates are [n, ...] (row, column; or depth, row, column) in pixels of the source, pixel centres
+at integers.
 """
 
 import chex
@@ -16,91 +17,89 @@ def sample(
     coordinates: jax.Array,
     order: str = "bilinear",
     outside: float | str = 0.0,
+    extent: jax.Array | None = None,
 ) -> jax.Array:
     """Values of `image` [H, W] or [H, W, C] at `coordinates` [2, h, w]: [h, w] or [h, w, C].
 
-    `order` is 'bilinear' (float images) or 'nearest' (any dtype; halves round up). `outside` is
-    'mirror' (reflection that does not repeat the edge pixel, over and over) or a number: the image
-    is then surrounded by pixels of that value, so bilinear values fade to it over one pixel.
-    Equal to `scipy.ndimage.map_coordinates` of order 1 and 0 with mode 'mirror' and
-    'grid-constant'; scipy's 'constant' differs from the latter up to a pixel outside the border.
-    Differentiable in the image, and in the coordinates when bilinear.
+    Volumes have one axis more, and coordinates [3, d, h, w]. `order` is 'bilinear' (of integers
+    the result is float32) or 'nearest' (any dtype; halves round up). `outside` is 'mirror'
+    (reflection that does not repeat the edge pixel, over and over) or a number: the image is then
+    surrounded by pixels of that value, so bilinear values fade to it over one pixel. `extent`, int
+    [n], is how much of the image there is, from its first pixel on; all of it by default. Equal to
+    `scipy.ndimage.map_coordinates` of order 1 and 0 with mode 'mirror' and 'grid-constant'; scipy's
+    'constant' differs from the latter up to a pixel outside the border. Differentiable in the
+    image, and in the coordinates when bilinear.
     """
-    chex.assert_rank([image, coordinates], [{2, 3}, 3])
-    chex.assert_axis_dimension(coordinates, 0, 2)
+    n = len(coordinates)
+    chex.assert_rank([image, coordinates], [{n, n + 1}, n + 1])
     if order not in ("bilinear", "nearest"):
         raise InputError(f"sample: order must be 'bilinear' or 'nearest', not {order!r}.")
     if isinstance(outside, str) and outside != "mirror":
         raise InputError(f"sample: outside must be 'mirror' or a number, not {outside!r}.")
     image = jnp.asarray(image)
-    H, W = image.shape[:2]
-    row, column = coordinates
+    blended = order == "bilinear" and not jnp.issubdtype(image.dtype, jnp.inexact)
+    dtype = jnp.float32 if blended else image.dtype
+    sides = jnp.array(image.shape[:n]) if extent is None else extent
     if outside == "mirror":
-        row, column = _mirror(row, H), _mirror(column, W)
+        coordinates = jnp.stack([_mirror(x, sides[axis]) for axis, x in enumerate(coordinates)])
 
-    def pixel(r, c):
-        value = image.at[r, c].get(mode="clip")
+    def pixel(*index):
+        value = image.at[index].get(mode="clip").astype(dtype)
         if outside == "mirror":  # one past the last pixel has weight 0: any pixel will do
             return value
-        inside = (r >= 0) & (r < H) & (c >= 0) & (c < W)
-        return jnp.where(_like(inside, value), value, jnp.asarray(outside, image.dtype))
+        inside = jnp.ones(index[0].shape, bool)
+        for axis, i in enumerate(index):
+            inside &= (i >= 0) & (i < sides[axis])
+        return jnp.where(_like(inside, value), value, jnp.asarray(outside, dtype))
 
     if order == "nearest":
-        return pixel(*(jnp.floor(x + 0.5).astype(jnp.int32) for x in (row, column)))
-    chex.assert_type(image, float)
+        return pixel(*jnp.floor(coordinates + 0.5).astype(jnp.int32))
     # One gather per corner: XLA fuses the index arithmetic into each of them.
-    top, left = jnp.floor(row), jnp.floor(column)
-    r, c = top.astype(jnp.int32), left.astype(jnp.int32)
-    upper, lower = pixel(r, c), pixel(r + 1, c)
-    down, right = _like(row - top, upper), _like(column - left, upper)
-    upper = upper * (1 - right) + pixel(r, c + 1) * right
-    lower = lower * (1 - right) + pixel(r + 1, c + 1) * right
-    return upper * (1 - down) + lower * down
+    first = jnp.floor(coordinates)
+    corner, share = first.astype(jnp.int32), coordinates - first
+
+    def blend(*index):
+        axis = len(index)
+        if axis == n:
+            return pixel(*index)
+        low, high = blend(*index, corner[axis]), blend(*index, corner[axis] + 1)
+        part = _like(share[axis], low).astype(dtype)
+        return low * (1 - part) + high * part
+
+    return blend()
 
 
-def affine_coordinates(
-    size: tuple[int, int],
-    centre: jax.Array,
-    scale: float | jax.Array = 1.0,
-    rotation: float | jax.Array = 0.0,
-    displacement: jax.Array | None = None,
+def resized(
+    image: jax.Array, extent: jax.Array, wanted: jax.Array, size: tuple[int, int]
 ) -> jax.Array:
-    """Source coordinates [2, h, w] of an output of `size` (h, w) whose centre lies at `centre`.
+    """The first `extent` (int [2]) pixels of [H, W, C] as the first `wanted` of `size` (h, w).
 
-    `centre` [2] is in source pixels, `scale` enlarges the content, `rotation` (radians) turns it
-    counter-clockwise as seen on the screen, about the output's centre. `displacement` [2, h, w],
-    in output pixels, is added before them: the source of p is centre + R (p - middle + d(p)) / s.
-    With scale 1, rotation 0 and no displacement the coordinates are exact.
+    Bilinear, half-pixel centres, the border's value outside: `cv2.resize` of what there is, for
+    sizes that are known only when it runs. What is beyond `wanted` repeats the border.
     """
-    chex.assert_rank([centre, scale, rotation], [1, 0, 0])
-    h, w = size
-    row = jnp.arange(h, dtype=jnp.float32)[:, None] - (h - 1) / 2
-    column = jnp.arange(w, dtype=jnp.float32)[None, :] - (w - 1) / 2
-    if displacement is not None:
-        chex.assert_shape(displacement, (2, h, w))
-        row, column = row + displacement[0], column + displacement[1]
-    cos, sin = jnp.cos(rotation) / scale, jnp.sin(rotation) / scale
-    return jnp.stack(
-        [centre[0] + (cos * row + sin * column), centre[1] + (cos * column - sin * row)]
-    )
+    ratio = extent / wanted
+    axes = [jnp.arange(side, dtype=jnp.float32) for side in size]
+    at = [jnp.clip((x + 0.5) * ratio[i] - 0.5, 0, extent[i] - 1.0) for i, x in enumerate(axes)]
+    return sample(image, jnp.stack(jnp.meshgrid(*at, indexing="ij")), outside="mirror")
 
 
-def coarse_displacement(offsets: jax.Array, size: tuple[int, int]) -> jax.Array:
+def coarse_displacement(offsets: jax.Array, size: tuple[int, ...]) -> jax.Array:
     """Smooth field [2, H, W] through `offsets` [2, g, g] on a coarse grid that spans the image.
 
     The grid's corner nodes lie on the image's corner pixels, g >= 2. The bicubic interpolation is
     the cubic B-spline that passes through the nodes, mirrored at the border: equal to
     `scipy.ndimage.map_coordinates(order=3, mode='mirror')` and to scipy's `zoom` of order 3.
-    Offsets from N(0, 10 pixels) on g = 3 give the elastic deformation of U-Net (Ronneberger et
-    al. 2015, section 3.1).
+    Volumes have offsets [3, g, g, g]. Offsets from N(0, 10 pixels) on g = 3 give the elastic
+    deformation of U-Net (Ronneberger et al. 2015, section 3.1).
     """
-    chex.assert_rank(offsets, 3)
-    chex.assert_axis_dimension(offsets, 0, 2)
-    rows, columns = (
-        jnp.asarray(_spline_matrix(g, n)) for g, n in zip(offsets.shape[1:], size, strict=True)
-    )
-    # Highest precision: TPUs would otherwise round displacements to bfloat16.
-    return jnp.einsum("hi,dij,wj->dhw", rows, offsets, columns, precision="highest")
+    chex.assert_rank(offsets, len(size) + 1)
+    chex.assert_axis_dimension(offsets, 0, len(size))
+    for axis, n in enumerate(size, 1):
+        spline = jnp.asarray(_spline_matrix(offsets.shape[axis], n))
+        # Highest precision: TPUs would otherwise round displacements to bfloat16.
+        along = jnp.tensordot(offsets, spline, (axis, 1), precision="highest")
+        offsets = jnp.moveaxis(along, -1, axis)
+    return offsets
 
 
 def _like(mask, value):
@@ -110,11 +109,9 @@ def _like(mask, value):
 
 def _mirror(x, n):
     """The coordinate in [0, n - 1] that x is a reflection of; x itself where it lies there."""
-    if n == 1:
-        return jnp.zeros_like(x)
-    period = 2 * (n - 1)
+    period = jnp.maximum(2 * (n - 1), 1)
     x = jnp.abs(x) % period
-    return jnp.minimum(x, period - x)
+    return jnp.minimum(jnp.minimum(x, period - x), n - 1)
 
 
 def _spline_matrix(nodes, n):

@@ -1,4 +1,4 @@
-"""Fitting examples of any size to a network: crops, fillings, mirrored borders.
+"""Fitting images of any size to a network: crops, mirrored borders.
 
 Sizes are (height, width), or (depth, height, width) of volumes.
 """
@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from segjax.errors import InputError
 from segjax.ops.host_key import folded_on_host
@@ -31,41 +30,9 @@ class Model(Protocol):
 def check_size(name: str, size: Sequence[int], dimensions: Sequence[int] = (2,)) -> None:
     """Raise `InputError` unless `size` has as many positive sides as is legal."""
     if len(size) not in dimensions or not all(isinstance(n, int) and n > 0 for n in size):
-        volumes = " or (depth, height, width)" if 3 in dimensions else ""
-        raise InputError(f"{name} must be (height, width){volumes} in pixels, not {tuple(size)}.")
-
-
-def check_whole(shape: Sequence[int], size: Sequence[int], name: str) -> None:
-    """Raise `InputError` if the image of this shape and name is larger than `size`."""
-    if any(n > most for n, most in zip(shape, size, strict=False)):
-        raise InputError(
-            f"The image {name} is {' x '.join(map(str, shape[: len(size)]))}, larger than the "
-            f"evaluation size of {' x '.join(map(str, size))}: raise eval_size."
-        )
-
-
-def crop_or_fill(
-    example: dict[str, Any], size: Sequence[int], ignore: int, generator: np.random.Generator
-) -> dict[str, Any]:
-    """The example at `size`: a random crop, or filled up below and to the right.
-
-    What is filled up is mirrored image, ignored label and weight 0.
-    """
-    there = example["image"].shape[:-1]
-    if len(there) != len(size):
-        raise InputError(f"The size {tuple(size)} does not fit an image of {there} pixels.")
-    starts = [generator.integers(max(n - m, 0) + 1) for n, m in zip(there, size, strict=True)]
-    window = tuple(slice(start, start + m) for start, m in zip(starts, size, strict=True))
-    missing = [(0, max(m - n, 0)) for n, m in zip(there, size, strict=True)]
-    fills = {"label": ignore, "weight": 0.0}
-
-    def fit(name: str, x: np.ndarray) -> np.ndarray:
-        pads = [*missing, (0, 0)][: x.ndim]
-        if name == "image":
-            return np.pad(x[window], pads, mode="symmetric")
-        return np.pad(x[window], pads, constant_values=fills[name])
-
-    return {name: fit(name, x) for name, x in example.items()}
+        kinds = {2: "(height, width)", 3: "(depth, height, width)"}
+        wanted = " or ".join(kinds[n] for n in dimensions)
+        raise InputError(f"{name} must be {wanted} in pixels, not {tuple(size)}.")
 
 
 def centre(x: jax.Array, size: Sequence[int]) -> jax.Array:

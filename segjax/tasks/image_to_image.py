@@ -4,28 +4,21 @@ The network of a segmentation task with another head and loss: 'logits' are what
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
-from segjax import visualize
-from segjax.core import Batch, Example, Preds, Scalars, Task, Tree, Variables
+from segjax import fields, visualize
+from segjax.core import Batch, Example, Predictor, Preds, Scalars, Task, Tree, Variables
 from segjax.losses.regression import l1
 from segjax.metrics import Metric, figures_of
 from segjax.ops.colour import lab_to_rgb, rgb_to_lab
-from segjax.tasks.fit import (
-    Model,
-    centre,
-    check_size,
-    check_whole,
-    crop_or_fill,
-    fit_to,
-    init_variables,
-)
-
-IGNORE = 255
+from segjax.tasks.fit import Model, centre, check_size, fit_to, init_variables
 
 
 class Pair(NamedTuple):
@@ -36,6 +29,46 @@ class Pair(NamedTuple):
     weight: jax.Array | None = None  # [B, H, W] of the loss
 
 
+def colour_image_of(record: Mapping[str, Any]) -> np.ndarray:
+    """The image of a record, RGB."""
+    image = record["image"]
+    return np.repeat(image, 3, -1) if image.shape[-1] == 1 else image
+
+
+def drawing(
+    model: Model,
+    *,
+    pair: Callable[[Batch, jax.Array], Pair],
+    show: Callable[[jax.Array, jax.Array], jax.Array],
+    size: tuple[int, int],
+    prepare: Callable[[Mapping[str, Any]], np.ndarray] = colour_image_of,
+    activation: Callable[[jax.Array], jax.Array] = lambda x: x,
+) -> Predictor:
+    """What a network draws of any photograph; arguments as of `image_to_image`.
+
+    The maps and the results are 'image', RGB in [0, 1], float32 [B, H, W, 3] and [H, W, 3].
+    """
+
+    def apply(variables: Variables, images: jax.Array, margin: int = 0) -> Preds:
+        wanted = [n - 2 * margin for n in images.shape[1:3]]
+        image = pair({"image": fields.unit(images)}, jax.random.key(0)).input
+        logits = model.apply(variables, fit_to(model, image, wanted), train=False)["logits"]
+        drawn, seen = activation(centre(logits, wanted)), centre(image, wanted)
+        return {"image": show(drawn, seen)}
+
+    def finish(maps: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        image, there = np.asarray(maps["image"]), record["image"].shape[:2]
+        if image.shape[:2] != there:
+            image = cv2.resize(image, there[::-1], interpolation=cv2.INTER_LINEAR)
+        return {"image": image}
+
+    def write(results: Mapping[str, np.ndarray], path: Path) -> None:
+        picture = np.rint(255 * np.clip(results["image"], 0, 1)).astype(np.uint8)
+        Image.fromarray(picture).save(f"{path}_image.png")
+
+    return Predictor(size, prepare, apply, finish, write)
+
+
 def image_to_image(
     model: Model,
     *,
@@ -43,14 +76,11 @@ def image_to_image(
     show: Callable[[jax.Array, jax.Array], jax.Array],
     metrics: Sequence[Metric],
     size: tuple[int, int],
-    eval_size: tuple[int, int] | None = None,
+    prepare: Callable[[Mapping[str, Any]], np.ndarray] = colour_image_of,
     activation: Callable[[jax.Array], jax.Array] = lambda x: x,
     pixel_loss: Callable[..., jax.Array] = l1,
 ) -> Task:
     """The task of drawing a target image, learned from photographs alone.
-
-    The 'image' of a record becomes an RGB image in [0, 1], the 'label' of an example 0 where it is
-    image and 255, which does not count, where it is filled up.
 
     Args:
       model: its 'logits' are the drawing; see `Model`. A network whose output is smaller than its
@@ -59,41 +89,34 @@ def image_to_image(
       show: (drawing, input) -> RGB float [B, H, W, 3] in [0, 1], both of one size; what is drawn
         and the target alike are shown by it.
       metrics: what evaluation reports of preds['image'] and preds['truth'], both shown so.
-      size: (height, width) of training examples: random crops, filled up with mirrored image.
-      eval_size: the same for evaluation, whole images filled up; `size` by default.
+      size: (height, width) of the examples: whole images, filled up with mirrored image; an
+        augmentation may crop them.
+      prepare: record -> the image as the network sees it, RGB, uint8 or uint16.
       activation: from the logits to the range of the target.
       pixel_loss: (drawing, target, valid=, weight=) -> scalar, as in `losses.regression`.
     """
-    eval_size = eval_size or size
     check_size("size", size)
-    check_size("eval_size", eval_size)
 
     def preprocess(
         record: Mapping[str, Any], generator: np.random.Generator, train: bool
     ) -> Example:
-        image = record["image"]
-        if image.shape[-1] == 1:
-            image = np.repeat(image, 3, -1)
-        example: Example = {
-            "image": np.float32(image) / np.float32(np.iinfo(image.dtype).max),
-            "label": np.zeros(image.shape[:2], np.int32),
-        }
-        if train:
-            return crop_or_fill(example, size, IGNORE, generator)
-        check_whole(image.shape, eval_size, record.get("name", ""))
-        return crop_or_fill(example, eval_size, IGNORE, generator)
+        del generator, train  # what is random happens on the device
+        return fields.padded({"image": prepare(record)}, size, record.get("name", ""))
 
     def init(key: jax.Array, batch: Batch) -> Variables:
-        return init_variables(model, key, jax.eval_shape(pair, batch, key).input)
+        return init_variables(model, key, jax.eval_shape(unit_pair, batch, key).input)
+
+    def unit_pair(batch: Batch, key: jax.Array) -> Pair:
+        return pair(fields.with_unit_image(batch), key)
 
     def valid_pixels(batch: Batch) -> Any:
-        return batch["valid"][:, None, None] & (batch["label"] != IGNORE)
+        return batch["valid"][:, None, None] & batch["mask"]
 
     def loss(
         params: Tree, model_state: Tree, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Tree, Scalars]]:
         pair_key, dropout_key = jax.random.split(key)
-        image, target, weight = pair(batch, pair_key)
+        image, target, weight = unit_pair(batch, pair_key)
         out, new_state = model.apply(
             {"params": params, **model_state},
             image,
@@ -107,9 +130,9 @@ def image_to_image(
         return pixel_loss(drawing, target, valid=valid, weight=weight), (new_state, {})
 
     def predict(variables: Variables, batch: Batch) -> Preds:
-        # What is wanted is the size of the label; an image larger than that brings context along.
-        wanted = batch["label"].shape[1:3]
-        image, target, _ = pair(batch, jax.random.key(0))
+        # What is wanted is the size of the mask; an image larger than that brings context along.
+        wanted = batch["mask"].shape[1:3]
+        image, target, _ = unit_pair(batch, jax.random.key(0))
         logits = model.apply(variables, fit_to(model, image, wanted), train=False)["logits"]
         drawing, seen = activation(centre(logits, wanted)), centre(image, wanted)
         truth = show(centre(target, wanted), seen)

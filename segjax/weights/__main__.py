@@ -66,9 +66,9 @@ def convert(path: Path, tensors: Any) -> int:
     if output.exists() and not given.overwrite:
         raise InputError(f"{output} exists: give another --output, or --overwrite.")
     module, _ = cli.load_config(cli.config_source())
-    cli.require(module, "model")
     names = [str(i) for i in range(given.classes)]
-    model = module.model(cli.CONFIG.value, {"class_names": names, "channels": given.channels})
+    facts = {"class_names": names, "channels": given.channels}
+    model = cli.build(module, cli.CONFIG.value, facts).model
     side = model.input_size(64)
     image = jax.ShapeDtypeStruct((1, side, side, given.channels), jnp.float32)
     variables = jax.eval_shape(

@@ -33,7 +33,7 @@ class KeyMap(NamedTuple):
     its last part; then '/' becomes '.', and the last part what torch calls it. `transposed` finds
     our paths whose kernels are of transposed convolutions. `unused` finds names in the checkpoint
     that no variable needs, `refused` (pattern, reason) those of layers that the networks here lack.
-    `input` is what of `segjax.recipe.INPUTS` the networks have learned to
+    `input` is what of `segjax.weights.input.INPUTS` the networks have learned to
     see, None where the family has several.
     """
 

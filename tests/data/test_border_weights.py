@@ -3,7 +3,12 @@ import pytest
 from scipy import ndimage
 
 from segjax.data import border_weights as module
-from segjax.data.border_weights import border_weights, separate_touching, two_nearest_distances
+from segjax.data.border_weights import (
+    border_weights,
+    border_weights_of,
+    separate_touching,
+    two_nearest_distances,
+)
 from segjax.errors import InputError
 
 
@@ -133,3 +138,13 @@ def test_binary_membrane_mask_through_components():
 def test_a_negative_weight_is_refused(w0):
     with pytest.raises(InputError, match=f"w0 must be at least 0 and finite, not {w0}"):
         border_weights(np.zeros((4, 4), np.int32), w0)
+
+
+def test_a_record_without_instances_has_no_weights():
+    label = np.zeros((4, 5), np.uint8)
+    assert border_weights_of({"label": label}, w0=3.0) is None
+    instances = np.array([[1, 0, 2, 0]] * 3)
+    np.testing.assert_array_equal(
+        border_weights_of({"label": label, "instances": instances}, w0=3.0),
+        border_weights(instances, w0=3.0),
+    )

@@ -9,6 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from segjax import cli
+from segjax.core import Experiment
 from segjax.data.check import check, duplicates, main, print_report, problems
 from segjax.data.source import Source
 from segjax.errors import InputError
@@ -131,20 +132,26 @@ def test_printed_tables():
 
 
 CONFIG = """
+import functools
 from ml_collections import ConfigDict
-from segjax.data import folder
-from segjax.errors import InputError
+from segjax import fields
+from segjax.core import Experiment
+from segjax.data import folder, loader
 
 def get_config():
-    return ConfigDict({"root": "", "data_dir": "", "eval_size": 6})
+    return ConfigDict({"root": "", "data_dir": "", "eval_size": (4, 6)})
 
-def sources(config):
+def build(config, facts):
     options = {"data_dir": config.data_dir, "root": config.root}
-    return {split: folder.source(split, **options) for split in ("train", "val")}
+    sources = {
+        split: functools.partial(folder.source, split, **options) for split in ("train", "val")
+    }
 
-def build(config):
-    if config.eval_size < 6:
-        raise InputError("The image a is larger than the evaluation size.")
+    def preprocess(record, generator, train):
+        return fields.padded({"image": record["image"]}, config.eval_size, record["name"])
+
+    streams = loader.streams(sources, preprocess, 1, seed=0)
+    return Experiment(None, None, *streams, sources=sources)
 """
 
 
@@ -169,9 +176,10 @@ def test_command_on_a_folder(tmp_path, monkeypatch, capsys):
     assert "Nothing amiss." in out
     assert "83.33%" in out
     with config.unlocked():
-        config.eval_size = 5
+        config.eval_size = (4, 5)
     assert main() == 1
-    assert "would not start: The image a is larger than the eval" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "would not start: The image a is 4 x 6, larger than the evaluation size of 4 x 5" in out
 
     (tmp_path / "set" / "val" / "masks" / "a.png").write_bytes(b"\x89PNG")
     command = [sys.executable, "-m", "segjax.data.check", f"--config={path}"]
@@ -182,18 +190,28 @@ def test_command_on_a_folder(tmp_path, monkeypatch, capsys):
     assert "Traceback" not in bad.stderr
 
 
-def test_command_says_what_it_needs(monkeypatch, tmp_path):
+def test_command_says_what_it_needs(monkeypatch):
     monkeypatch.setattr(cli, "CONFIG", SimpleNamespace(value=None))
     with pytest.raises(InputError, match="--config="):
         main()
 
 
-def test_something_amiss_is_exit_status_one(tmp_path, monkeypatch):
-    source = make(record("a", [[0, 1, 7]]))
-    module = SimpleNamespace(
-        __file__="any", sources=lambda config: {"train": source}, build=lambda config: None
-    )
+def checks(monkeypatch, sources):
+    """Let the command find a config of these sources."""
+    experiment = Experiment(None, None, lambda start: (x for x in ()), {}, sources=sources)
+    module = SimpleNamespace(__file__="any", build=lambda config, facts: experiment)
     monkeypatch.setattr(cli, "CONFIG", SimpleNamespace(value="any"))
     monkeypatch.setattr(cli, "config_source", lambda: "any")
     monkeypatch.setattr(cli, "load_config", lambda path: (module, None))
+
+
+def test_something_amiss_is_exit_status_one(monkeypatch):
+    source = make(record("a", [[0, 1, 7]]))
+    checks(monkeypatch, {"train": lambda: source})
     assert main() == 1
+
+
+def test_a_config_without_data_is_refused(monkeypatch):
+    checks(monkeypatch, {})
+    with pytest.raises(InputError, match="The config any has no data to check"):
+        main()

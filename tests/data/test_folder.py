@@ -361,8 +361,8 @@ def test_the_largest_images_and_what_tells_other_data(tmp_path):
     config = {"dataset": "folder", "root": str(tmp_path / "set"), "data_dir": str(tmp_path)}
     options = {"eval_size": (41, 52), "crop": (16, 16), "batch_size": 2}
     module, values = cli.load_config("configs/naive_fcn.py", config | options)
-    records = module.sources(values)["val"].records
-    assert records.largest() == [1, 2]
+    records = module.build(values).sources["val"]().records
+    assert records.largest == [1, 2]
     before = records.fingerprint()
     assert before["examples"] == 4
 
@@ -370,12 +370,22 @@ def test_the_largest_images_and_what_tells_other_data(tmp_path):
         with values.unlocked():
             values.eval_size = (height, width)
         with pytest.raises(InputError, match=f"The image {name}, larger than the evaluation size"):
-            module.build(values)  # before any training
+            module.build(values).train(0)  # before any training
+
+    large = np.eye(42, 8, dtype=np.uint8)
+    for kind in ("images", "masks"):
+        Image.fromarray(large).save(tmp_path / "set" / "train" / kind / "z.png")
+    with values.unlocked():
+        values.eval_size = (41, 52)
+    with pytest.raises(InputError, match="The image z is 42 x 8, larger than the evaluation size"):
+        module.build(values).train(0)  # a training image, before it is drawn
+    for kind in ("images", "masks"):
+        (tmp_path / "set" / "train" / kind / "z.png").unlink()
 
     os.utime(tmp_path / "set" / "val" / "images" / "a.png")  # the same, though touched
-    assert module.sources(values)["val"].records.fingerprint() == before
+    assert module.build(values).sources["val"]().records.fingerprint() == before
     for kind in ("images", "masks"):
         folder = tmp_path / "set" / "val" / kind
         (folder / "a.png").rename(folder / "e.png")
-    renamed = module.sources(values)["val"].records.fingerprint()
+    renamed = module.build(values).sources["val"]().records.fingerprint()
     assert renamed["names"] != before["names"]

@@ -160,15 +160,15 @@ def test_a_killed_worker_is_said(script):
 def test_more_than_the_machine_or_the_data_have_is_refused():
     with pytest.raises(InputError, match="num_workers must be from 0 .* not 100000"):
         next(loader.train_batches(Numbers(4), preprocess, 2, seed=0, num_workers=100_000))
-    sources = {"train": Source(Numbers(4), ("a", "b"))}
+    sources = {"train": lambda: Source(Numbers(4), ("a", "b"))}
     with pytest.raises(InputError, match="batch_size is 100000000, and there are 4 training"):
-        loader.streams(sources, preprocess, 100_000_000, seed=0)
+        loader.streams(sources, preprocess, 100_000_000, seed=0)[0](0)
 
     def huge(record, generator, train):
         return {"x": np.broadcast_to(np.zeros(()), (1 << 20, 1 << 20))}  # 8 TiB that are not there
 
     with pytest.raises(InputError, match=r"need 163,840 GiB of memory, and it has \d+: choose"):
-        loader.streams(sources, huge, 2, seed=0)
+        loader.streams(sources, huge, 2, seed=0)[0](0)
 
 
 def is_running(pid: int) -> bool:

@@ -1,3 +1,4 @@
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from segjax.errors import InputError
-from segjax.ops.warp import affine_coordinates, coarse_displacement, sample
+from segjax.ops.warp import coarse_displacement, resized, sample
 
 H, W = 7, 11
 
@@ -89,46 +90,31 @@ def test_sample_rejects_unknown_arguments():
         sample(image, grid(2, 2), "cubic")
     with pytest.raises(InputError, match="outside"):
         sample(image, grid(2, 2), "nearest", "wrap")
-    with pytest.raises(AssertionError):
-        sample(image.astype(int), grid(2, 2))
 
 
-def test_affine_identity_is_exact():
-    for h, w in ((37, 53), (64, 64), (513, 2)):
-        centre = jnp.array([(h - 1) / 2, (w - 1) / 2])
-        np.testing.assert_array_equal(affine_coordinates((h, w), centre), grid(h, w))
-        np.testing.assert_array_equal(affine_coordinates((h, w), centre + 3), grid(h, w) + 3)
-
-
-@pytest.mark.parametrize("turns", [1, 2, 3])
-def test_affine_rotates_like_rot90(turns):
-    image = np.random.default_rng(2).integers(0, 99, (6, 6))
-    coordinates = affine_coordinates((6, 6), jnp.array([2.5, 2.5]), rotation=turns * np.pi / 2)
-    np.testing.assert_array_equal(sample(image, coordinates, "nearest"), np.rot90(image, turns))
-
-
-def test_affine_equals_scipy_rotate_and_zoom():
-    image = np.random.default_rng(3).normal(size=(9, 14))
-    centre = jnp.array([4.0, 6.5])
-    coordinates = affine_coordinates((9, 14), centre, rotation=jnp.deg2rad(20.0))
-    np.testing.assert_allclose(
-        sample(jnp.float32(image), coordinates),
-        scipy.ndimage.rotate(image, 20, reshape=False, order=1, mode="grid-constant"),
-        atol=1e-5,
+@pytest.mark.parametrize(("order", "number"), [("nearest", 0), ("bilinear", 1)])
+@pytest.mark.parametrize(("outside", "mode"), [("mirror", "mirror"), (7, "grid-constant")])
+def test_volumes_and_the_part_that_is_there_equal_scipy(order, number, outside, mode):
+    rng = np.random.default_rng(0)
+    image, extent = rng.integers(0, 250, (6, 9, 8)).astype(np.uint8), (5, 9, 3)
+    coordinates = rng.uniform(-9, 16, (3, 4, 5, 6)).astype(np.float32)
+    there = image[tuple(map(slice, extent))].astype(float)
+    expected = scipy.ndimage.map_coordinates(
+        there, coordinates.astype(float), order=number, mode=mode, cval=7
     )
-    coordinates = affine_coordinates((17, 27), centre, scale=2.0)  # nodes and half-way points
-    expected = np.stack(np.meshgrid(np.arange(17) / 2, np.arange(27) / 2, indexing="ij"))
-    np.testing.assert_allclose(coordinates, expected, atol=1e-6)
+    out = jitted(image, coordinates, order, outside, jnp.array(extent))
+    assert out.dtype == (np.float32 if order == "bilinear" else np.uint8)
+    np.testing.assert_allclose(out, expected, atol=1e-3)
 
 
-def test_affine_displaces_before_it_scales_and_rotates():
-    displacement = np.zeros((2, 5, 5), np.float32)
-    displacement[1, 2, 2] = 3.0  # the middle looks three output pixels to its right
-    turned = affine_coordinates(
-        (5, 5), jnp.array([10.0, 20.0]), scale=1.5, rotation=np.pi / 2, displacement=displacement
-    )
-    np.testing.assert_allclose(turned[:, 2, 2], [10 + 2, 20], atol=1e-5)
-    np.testing.assert_allclose(turned[:, 2, 3], [10 + 1 / 1.5, 20], atol=1e-5)
+@pytest.mark.parametrize("wanted", [(7, 11), (14, 22), (5, 30), (3, 4)])
+def test_resized_equals_opencv_and_repeats_the_border(wanted):
+    image = np.random.default_rng(1).normal(size=(9, 12, 3)).astype(np.float32)
+    at = jax.jit(resized, static_argnums=3)
+    out = at(image, jnp.array([7, 11]), jnp.array(wanted), (16, 32))
+    expected = cv2.resize(image[:7, :11], wanted[::-1], interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(out[: wanted[0], : wanted[1]], expected, atol=1e-5)
+    np.testing.assert_allclose(out[-1, -1], image[6, 10], atol=1e-6)
 
 
 @pytest.mark.parametrize(("g", "size"), [(3, (37, 53)), (2, (8, 5)), (5, (21, 64)), (3, (2, 3))])

@@ -53,7 +53,7 @@ def check(shape, tile, margin, batch_size, padded):
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     channels = shape[2]
     apply, shapes = network(channels, margin, padded)
-    out = overlap_tile(apply, image, tile, margin, batch_size)
+    out = overlap_tile(lambda x: {"map": apply(x)}, image, tile, margin, batch_size)["map"]
     whole, _ = network(channels, margin)
     assert out.dtype == np.float32
     np.testing.assert_array_equal(out, whole(mirrored(image, margin)[None])[0])
@@ -95,10 +95,10 @@ def test_context_is_real_image_wherever_there_is_some():
 
     def apply(tiles):
         seen.extend(tiles[..., 0])
-        return tiles
+        return {"map": tiles}
 
     image = np.arange(23 * 17, dtype=np.float32).reshape(23, 17, 1)
-    out = overlap_tile(apply, image, 10, 2)
+    out = overlap_tile(apply, image, 10, 2)["map"]
     np.testing.assert_array_equal(out, image)
     assert len(seen) == 4 * 3  # ceil(23 / 6) * ceil(17 / 6)
     padded = mirrored(image, 2)[..., 0]
@@ -110,18 +110,31 @@ def test_context_is_real_image_wherever_there_is_some():
 def test_progress_counts_tiles():
     calls = []
     image = np.zeros((10, 10, 1), np.uint8)
-    out = overlap_tile(lambda x: x, image, 4, 0, 4, lambda done, total: calls.append((done, total)))
+    out = overlap_tile(same, image, 4, 0, 4, lambda done, total: calls.append((done, total)))
     assert calls == [(4, 9), (8, 9), (9, 9)]
-    assert out.dtype == np.float32
+    assert out["map"].dtype == np.uint8
+
+
+def same(tiles):
+    return {"map": tiles}
+
+
+def test_volumes_and_several_maps():
+    volume = np.arange(7 * 9 * 8, dtype=np.uint16).reshape(7, 9, 8, 1)
+    out = overlap_tile(
+        lambda x: {"same": x, "sum": x.sum(-1, dtype=np.float32)}, volume, (4, 5, 6), 1, 2
+    )
+    np.testing.assert_array_equal(out["same"], volume)
+    np.testing.assert_array_equal(out["sum"], volume[..., 0])
 
 
 def test_unusable_arguments_say_so():
     image = np.zeros((9, 9, 1), np.float32)
     with pytest.raises(InputError, match="twice the margin"):
-        overlap_tile(lambda x: x, image, 8, 4)
+        overlap_tile(same, image, 8, 4)
     with pytest.raises(InputError, match=r"\[H, W, C\]"):
-        overlap_tile(lambda x: x, image[..., 0], 8, 1)
+        overlap_tile(same, image[..., 0], 8, 1)
     with pytest.raises(InputError, match="batch_size"):
-        overlap_tile(lambda x: x, image, 8, 1, 0)
+        overlap_tile(same, image, 8, 1, 0)
     with pytest.raises(InputError, match="8 x 8 must give"):
-        overlap_tile(lambda x: x[:, 1:], image, 8, 2)
+        overlap_tile(lambda x: same(x[:, 1:]), image, 8, 2)

@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segjax.errors import InputError
 from segjax.models.unet import UNet
 from segjax.tasks import fit
 
@@ -37,19 +36,3 @@ def test_volumes_are_cropped_centred_and_mirrored_along_every_axis():
     assert big.shape == (1, 4, 8, 9, 1)
     np.testing.assert_array_equal(fit.centre(big, (3, 5, 7)), x)
     np.testing.assert_array_equal(big[0, 3, 1:6, 1:8], x[0, 1])
-    label = np.arange(3 * 5 * 7).reshape(3, 5, 7)
-    example = {"image": label[..., None] / 105, "label": label, "weight": label * 2.0}
-    got = fit.crop_or_fill(example, (2, 6, 4), 255, np.random.default_rng(0))
-    assert {name: y.shape[:3] for name, y in got.items()} == dict.fromkeys(example, (2, 6, 4))
-    inside = got["label"] != 255
-    assert inside[:, :5].all()
-    assert not inside[:, 5].any()
-    np.testing.assert_allclose(got["image"][..., 0][inside] * 105, got["label"][inside])
-    np.testing.assert_array_equal(got["weight"], np.where(inside, got["label"] * 2, 0))
-    np.testing.assert_array_equal(got["image"][:, 5], got["image"][:, 4])  # mirrored
-
-
-def test_a_size_for_other_images_is_refused():
-    example = {"image": np.zeros((8, 8, 1))}
-    with pytest.raises(InputError, match=r"\(2, 3, 4\) does not fit an image of \(8, 8\)"):
-        fit.crop_or_fill(example, (2, 3, 4), 255, np.random.default_rng(0))

@@ -58,31 +58,30 @@ def task(model=None, pair=negative, **options):
 
 def batch_of(height=12, width=16, count=3):
     image = RNG.random((count, height, width, 3), np.float32)
-    label = np.zeros((count, height, width), np.int32)
-    return {"image": image, "label": label, "valid": np.ones(count, bool)}
+    mask = np.ones((count, height, width), bool)
+    return {"image": image, "mask": mask, "valid": np.ones(count, bool)}
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_records_become_rgb_examples_and_what_is_filled_up_is_marked(dtype):
     top = np.iinfo(dtype).max
-    image = RNG.integers(0, top, (10, 20, 1), dtype, endpoint=True)
+    image = RNG.integers(0, top, (10, 14, 1), dtype, endpoint=True)
     example = task().preprocess({"image": image, "label": image[..., 0]}, RNG, True)
     assert example["image"].shape == (12, 16, 3)
-    assert example["label"].shape == (12, 16)
-    assert (example["label"][:10] == 0).all()
-    assert (example["label"][10:] == 255).all()
+    assert example["image"].dtype == dtype
+    assert example["mask"][:10, :14].all()
+    assert example["mask"].sum() == 140
     np.testing.assert_array_equal(example["image"][..., 0], example["image"][..., 2])
-    whole = task(eval_size=(12, 24)).preprocess({"image": image}, RNG, False)
-    np.testing.assert_allclose(whole["image"][:10, :20, :1], image / top, rtol=1e-6)
+    np.testing.assert_array_equal(example["image"][:10, :14, :1], image)
     with pytest.raises(InputError, match="image a is 10 x 20, larger than .* of 12 x 16"):
-        task().preprocess({"image": image, "name": "a"}, RNG, False)
+        task().preprocess({"image": np.zeros((10, 20, 3), dtype), "name": "a"}, RNG, False)
 
 
 def test_loss_is_the_weighted_loss_of_the_pair():
     batch, gain = batch_of(), jnp.array([1.0, 2.0, 5.0])
-    batch["label"][0, :4] = 255
+    batch["mask"][0, :4] = False
     batch["valid"][2] = False
-    counted = (batch["label"] == 0) & batch["valid"][:, None, None]
+    counted = batch["mask"] & batch["valid"][:, None, None]
     error = 2 * batch["image"][..., 2] * (1 + batch["image"][..., 0]) / 3  # of the third channel
     value, (_, scalars) = task().loss({"gain": gain}, {}, batch, jax.random.key(0))
     np.testing.assert_allclose(value, error[counted].mean(), rtol=1e-5)
@@ -96,7 +95,7 @@ def test_loss_is_the_weighted_loss_of_the_pair():
 def test_what_is_not_valid_changes_nothing(pair):
     show = filled if pair is image_from_rest else lambda drawing, seen: drawing / 3
     t, batch = task(pair=pair, show=show), batch_of()
-    batch["label"][0, 3:] = 255
+    batch["mask"][0, 3:] = False
     batch["valid"][2] = False
     params = t.init(jax.random.key(0), batch)["params"]
 

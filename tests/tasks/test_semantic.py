@@ -8,7 +8,7 @@ import pytest
 from segjax.errors import InputError
 from segjax.metrics.confusion import confusion
 from segjax.models.unet import UNet
-from segjax.tasks.semantic import semantic
+from segjax.tasks.semantic import labelling, semantic
 
 RNG = np.random.default_rng(0)
 
@@ -27,28 +27,25 @@ def record(height=10, width=14, dtype=np.uint8, channels=1):
 def batch_of(height=8, width=12, count=3):
     image = RNG.random((count, height, width, 1), np.float32)
     label = RNG.integers(0, 3, (count, height, width)).astype(np.int32)
-    return {"image": image, "label": label, "valid": np.ones(count, bool)}
+    counts = {"mask": np.ones(label.shape, bool), "valid": np.ones(count, bool)}
+    return {"image": image, "label": label, **counts}
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_images_are_scaled_to_one_and_cropped_with_their_labels(dtype):
-    r = record(dtype=dtype)
-    r["image"][..., 0] = r["label"].astype(dtype) * (np.iinfo(dtype).max // 2)
-    example = task().preprocess(r, np.random.default_rng(1), True)
-    assert example["image"].shape == (8, 12, 1)
-    assert example["image"].dtype == np.float32
-    np.testing.assert_allclose(example["image"][..., 0] * 2, example["label"], atol=0.01)
-
-
-def test_training_crops_move_and_evaluation_shows_all():
-    r = record(20, 20)
-    crops = [task().preprocess(r, np.random.default_rng(i), True)["label"] for i in range(8)]
-    assert len({crop.tobytes() for crop in crops}) > 4
-    full = task(eval_size=(24, 32)).preprocess(r, np.random.default_rng(0), False)
-    assert full["label"].shape == (24, 32)
-    np.testing.assert_array_equal(full["label"][:20, :20], r["label"])
-    assert (full["label"][20:] == 255).all()
-    assert (full["label"][:, 20:] == 255).all()
+def test_examples_are_whole_images_of_their_own_type(dtype):
+    r = record(6, 9, dtype)
+    r["label"][1:3] = 255
+    for train in (True, False):
+        example = task().preprocess(r, np.random.default_rng(1), train)
+        assert example["image"].shape == (8, 12, 1)
+        assert example["image"].dtype == dtype
+        np.testing.assert_array_equal(example["image"][:6, :9], r["image"])
+        mask = np.zeros((8, 12), bool)
+        mask[:6, :9] = r["label"] != 255
+        np.testing.assert_array_equal(example["mask"], mask)
+        np.testing.assert_array_equal(example["label"][mask], r["label"][r["label"] != 255])
+        assert not example["label"][~mask].any()
+        np.testing.assert_array_equal(example["extent"], [6, 9])
 
 
 def test_an_image_too_large_to_evaluate_is_named():
@@ -56,20 +53,63 @@ def test_an_image_too_large_to_evaluate_is_named():
         task().preprocess({**record(20, 14), "name": "a.png"}, np.random.default_rng(0), False)
 
 
-def test_weights_are_cropped_along_and_zero_where_filled_up():
+def test_weights_come_with_training_alone_and_are_zero_where_filled_up():
     weigh = lambda r: r["label"].astype(np.float32) + 1
-    t = task(size=(12, 12), pixel_weights=weigh)
-    example = t.preprocess(record(10, 14), np.random.default_rng(3), True)
-    inside = example["label"] != 255
-    np.testing.assert_array_equal(example["weight"][inside], example["label"][inside] + 1)
-    assert not example["weight"][~inside].any()
-    assert "weight" not in t.preprocess(record(10, 10), np.random.default_rng(3), False)
+    t = task(size=(12, 16), pixel_weights=weigh)
+    r = record(10, 14)
+    example = t.preprocess(r, np.random.default_rng(3), True)
+    np.testing.assert_array_equal(example["weight"][:10, :14], weigh(r))
+    assert example["weight"].sum() == weigh(r).sum()
+    assert "weight" not in t.preprocess(r, np.random.default_rng(3), False)
+
+
+def half(r):
+    return r["image"][::2, ::2]
+
+
+def test_evaluation_counts_the_pixels_of_the_record_and_training_those_the_network_sees():
+    t = task(
+        Net(),
+        size=(5, 8),
+        label_size=(10, 16),
+        prepare=half,
+        pixel_weights=lambda r: r["label"] * 1.0,
+    )
+    r = record(10, 14)
+    r["label"] = np.kron(r["label"][::2, ::2], np.ones((2, 2), np.uint8))
+    train = t.preprocess(r, np.random.default_rng(0), True)
+    assert train["label"].shape == train["weight"].shape == (5, 8)
+    np.testing.assert_array_equal(train["label"][:5, :7], r["label"][::2, ::2])
+    whole = t.preprocess(r, np.random.default_rng(0), False)
+    assert whole["image"].shape == (5, 8, 1)
+    np.testing.assert_array_equal(whole["label"][:10, :14], r["label"])
+    assert whole["mask"].sum() == 140
+    np.testing.assert_array_equal(whole["extent"], [5, 7])
+    np.testing.assert_array_equal(whole["size"], [10, 14])
+    batch = {name: np.stack([x] * 2) for name, x in whole.items()}
+    batch["valid"] = np.array([True, False])
+    variables = t.init(jax.random.key(0), batch)
+    preds = jax.jit(t.predict)(variables, batch)
+    assert preds["label"].shape == (2, 10, 16)
+    (matrix,) = t.stats(preds, batch)
+    # What a prediction of the file gives, back in its own pixels, is what was counted.
+    predictor = labelling(Net(), size=(5, 8), prepare=half)
+    maps = predictor.apply(variables, half(r)[None])
+    found = predictor.finish({name: np.asarray(x[0]) for name, x in maps.items()}, r)
+    assert found["label"].shape == (10, 14)
+    want = np.zeros((3, 3), int)
+    np.add.at(want, (r["label"], found["label"]), 1)
+    np.testing.assert_array_equal(matrix, want)
+    panels = t.visualise(preds, batch)
+    assert {x.shape for x in panels.values()} == {(1, 10, 16, 3)}
+    assert not panels["image"][:, :, 14:].any()  # it lies on its truth, whatever the canvases are
+    assert panels["image"][0, :10, 13].any()
 
 
 def test_ignored_pixels_and_padded_examples_change_nothing():
     t, batch = task(), batch_of()
     variables = t.init(jax.random.key(0), batch)
-    batch["label"][0, 2:5] = 255
+    batch["mask"][0, 2:5] = False
     batch["valid"][2] = False
 
     @jax.jit
@@ -83,6 +123,7 @@ def test_ignored_pixels_and_padded_examples_change_nothing():
     before = run(batch)
     other = {**batch, "label": batch["label"].copy(), "image": batch["image"].copy()}
     other["label"][2], other["image"][2] = 1, 0.3
+    other["label"][0, 2:5] = 255  # whatever stands there
     after = run(other)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), before, after)
 
@@ -97,17 +138,18 @@ def test_prediction_is_of_the_labels_size(padding):
     np.testing.assert_allclose(preds["prob"].sum(-1), 1, atol=1e-5)
 
 
-def test_context_around_the_label_is_used_where_it_is_given():
+def test_context_around_what_is_wanted_is_used_where_it_is_given():
     """An unpadded network sees the same pixels whether they come with the tile or by mirroring."""
     model = UNet(3, width=2, depth=1)  # loses 8 pixels a side at depth 1
     t, batch = task(model), batch_of(12, 12, 1)
     variables = t.init(jax.random.key(0), batch)
+    apply = labelling(model, size=(12, 12)).apply
     mirrored = np.pad(batch["image"], ((0, 0), (8, 8), (8, 8), (0, 0)), mode="reflect")
     a = t.predict(variables, batch)["prob"]
-    b = t.predict(variables, {**batch, "image": mirrored})["prob"]
+    b = apply(variables, mirrored, 8)["prob"]
     np.testing.assert_allclose(a, b, atol=1e-6)
     mirrored[:, :4] = 0  # real context that differs from the mirror changes the border only
-    c = t.predict(variables, {**batch, "image": mirrored})["prob"]
+    c = apply(variables, mirrored, 8)["prob"]
     assert np.abs(a - c)[:, :4].max() > 1e-6
     np.testing.assert_allclose(a[:, 8:], c[:, 8:], atol=1e-6)
 
@@ -145,7 +187,7 @@ class Net:
 
 def test_auxiliary_losses_are_added_with_their_weights_and_reported():
     batch, key = batch_of(), jax.random.key(0)
-    batch["label"][0, :2] = 255
+    batch["mask"][0, :2] = False
     batch["valid"][1] = False
     params = task(Net()).init(key, batch)["params"]
     main, (_, scalars) = task(Net()).loss(params, {}, batch, key)
@@ -169,7 +211,7 @@ def test_an_unknown_auxiliary_output_is_named():
 
 
 def test_volumes():
-    t = task(Net(), size=(3, 5, 4), eval_size=(4, 6, 6))
+    t = task(Net(), size=(4, 6, 6))
     label = RNG.integers(0, 3, (4, 5, 6)).astype(np.uint8)
     r = {"image": (label * 100)[..., None], "label": label}
     example = t.preprocess(r, np.random.default_rng(0), False)
@@ -184,7 +226,7 @@ def test_volumes():
     panels = t.visualise(preds, batch)
     assert {x.shape for x in panels.values()} == {(1, 6, 6, 3)}
     small = t.preprocess(r, np.random.default_rng(0), True)
-    assert small["image"].shape == (3, 5, 4, 1)
+    assert small["image"].shape == (4, 6, 6, 1)
     batch = {name: x[None] for name, x in small.items()} | {"valid": np.array([True])}
     value, _ = t.loss(variables["params"], {}, batch, jax.random.key(0))
     assert np.isfinite(value)

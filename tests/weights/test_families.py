@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from configs.test_configs import ROOT, ZOO
+from every_config.test_configs import ROOT, ZOO
 from golden.weights import deterministic
 from parity import GOLDEN, state_dict
 
@@ -23,14 +23,15 @@ COMMANDS = [row for row in ROWS if row[1].startswith("configs/")]
 COMMANDS += [
     (
         "authors UNET_MILESIAL",
-        "configs/unet_camvid.py --config.model.variant=bilinear --config.init_from=FILE",
+        "configs/unet.py --config.model.variant=bilinear --config.model.depth=4"
+        " --config.init_from=FILE",
     ),
     (
         "authors ALBUNET34",
         "configs/ternausnet.py --config.model.variant=albunet34_transposed --config.init_from=FILE",
     ),
 ]
-TINY = ZOO | {"deconvnet": {"model.width": 8, "model.hidden": 8}}
+TINY = ZOO | {"deconvnet": {"model.width": 8, "model.hidden": 8}, "unet": {"model.width": 2}}
 
 
 def theirs(path, x, keymap):
@@ -54,8 +55,9 @@ def test_a_config_takes_the_family(family, command):
     file, parts = transfer.split(given.pop("init_from"))
     assert file == "FILE"
     given.pop("model.width", None)
-    module, config = cli.load_config(str(ROOT / path), TINY[path[8:-3]] | given)
-    model = module.model(config, {"class_names": list("abcd"), "channels": 3, "scale": 1.0})
+    depth = {"model.depth": int(given.pop("model.depth"))} if "model.depth" in given else {}
+    module, config = cli.load_config(str(ROOT / path), TINY[path[8:-3]] | given | depth)
+    model = module.build(config, {"class_names": list("abcd"), "channels": 3}).model
     side = model.input_size(224 if "deconvnet" in path else 64)
     image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
