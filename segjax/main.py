@@ -17,7 +17,7 @@ import jax
 from absl import flags
 from rich.console import Console
 
-from segjax import checkpoint, cli, parallel, train, workdir
+from segjax import checkpoint, cli, parallel, report, train, workdir
 from segjax.core import Experiment
 from segjax.errors import InputError, choose
 
@@ -73,7 +73,7 @@ def run(
         best = best_of(config, experiment)
         settings = {"seed": config.seed, **config.train.to_dict()}
         data = fingerprints(experiment)
-        report = workdir.Report(
+        shown = report.Report(
             path,
             steps=settings["steps"],
             log_every=config.log_every,
@@ -81,24 +81,24 @@ def run(
             on_begin=lambda: workdir.record(path, values, source, experiment.facts, data),
         )
         if changed := workdir.changed_data(path, data):
-            report.say(changed)
-        checkpoints = checkpoint.Checkpoints(path / "checkpoints", best, say=report.say)
+            shown.say(changed)
+        checkpoints = checkpoint.Checkpoints(path / "checkpoints", best, say=shown.say)
         stack.enter_context(contextlib.closing(checkpoints))  # what is being saved gets written
-        stack.enter_context(report)
+        stack.enter_context(shown)
         try:
             if evaluate:
-                outcome = train.evaluate_best(experiment, mesh, checkpoints, report)
+                outcome = train.evaluate_best(experiment, mesh, checkpoints, shown)
             else:
-                outcome = train.fit(experiment, mesh, checkpoints, report, **settings)
+                outcome = train.fit(experiment, mesh, checkpoints, shown, **settings)
         except train.NonFiniteLossError as error:
             print(f"segjax: {error}", file=sys.stderr)
             return 3
     if outcome.signal is not None:
-        report.say(f"Stopped at step {int(outcome.state.step)}; the same command resumes.")
+        shown.say(f"Stopped at step {int(outcome.state.step)}; the same command resumes.")
         return 128 + outcome.signal
     if jax.process_index() == 0:
-        report.say(f"{path} at step {int(outcome.state.step)}")
-        console.print(workdir.table(outcome.figures))
+        shown.say(f"{path} at step {int(outcome.state.step)}")
+        console.print(report.table(outcome.figures))
         console.print(f"Pictures: {path / 'panel.png'}", highlight=False)
     return 0
 

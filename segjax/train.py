@@ -38,7 +38,7 @@ class Checkpoints(Protocol):
 
 
 class Report(Protocol):
-    """Where figures and pictures go (`segjax.workdir`)."""
+    """Where figures and pictures go (`segjax.report`)."""
 
     def step(self, step: int, scalars: dict[str, float], images: int, waited: float) -> None: ...
     def evaluated(self, step: int, split: str, figures: dict[str, float]) -> None: ...

@@ -31,7 +31,8 @@ ROOMS = {
     "tasks": {"core", "fields", "losses", "metrics", "ops", "visualize", "weights", "errors"},
     "process": {"errors"},
     "cli": {"core", "process", "stdio", "errors"},
-    "workdir": {"visualize", "errors"},
+    "workdir": {"errors"},
+    "report": {"visualize", "workdir"},
     "analysis": {"ops", "errors"},
     "transfer": {"checkpoint", "workdir", "weights", "core", "errors"},
     "recipes": {
@@ -42,7 +43,7 @@ ROOMS = {
     "runs": {"cli", "checkpoint", "workdir", "core", "errors"},
     "predict": {"cli", "runs", "workdir", "parallel", "data", "postprocess", "core", "errors"},
     "export": {"cli", "runs", "workdir", "weights", "core", "errors"},
-    "main": {"cli", "checkpoint", "workdir", "train", "parallel", "core", "errors"},
+    "main": {"cli", "checkpoint", "workdir", "report", "train", "parallel", "core", "errors"},
 }
 FILES = sorted((ROOT / "segjax").rglob("*.py"))
 

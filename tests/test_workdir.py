@@ -13,7 +13,7 @@ import pytest
 from miniature import train_once
 from rich.console import Console
 
-from segjax import workdir
+from segjax import report, workdir
 from segjax.errors import InputError
 
 VALUES = {"batch_size": 8, "size": [32, 32], "train": {"steps": 4}, "data_dir": None}
@@ -116,7 +116,7 @@ def test_every_start_is_described(tmp_path):
 def new_report(path: Path, **options):
     screen = io.StringIO()
     console = Console(file=screen, width=40)
-    return workdir.Report(path, **{"steps": 5, "log_every": 2, **options}, console=console), screen
+    return report.Report(path, **{"steps": 5, "log_every": 2, **options}, console=console), screen
 
 
 def test_report_logs_means_of_the_steps_since_the_last_log(tmp_path):
@@ -157,7 +157,7 @@ def test_report_of_an_evaluation(tmp_path):
 def test_the_table_has_a_column_a_split_and_names_what_is_absent():
     figures = {"val": {"miou": 0.5, "iou/cell": float("nan")}, "test": {"miou": 0.25}}
     screen = io.StringIO()
-    Console(file=screen, width=80).print(workdir.table(figures))
+    Console(file=screen, width=80).print(report.table(figures))
     text = screen.getvalue()
     assert "absent" in text
     rows = [line for line in text.splitlines() if "miou" in line]
