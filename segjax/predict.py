@@ -3,11 +3,12 @@
     python -m segjax.predict --workdir=runs/unet --images='photos/*.png' --output=out/
 
 `--images` is a file, a folder or a quoted pattern; every page of a TIFF stack is segmented, or the
-volume that its pages are. Each image gets NAME_label.png (class ids, with a palette to look at),
-NAME_overlay.png and, if asked for, NAME_prob.npy (float32 [H, W, classes]); a volume
-NAME_label.tif; a run that draws images NAME_image.png. What evaluation sees whole is seen whole,
-larger images tile by tile; a file may hold --max_pixels. A file that cannot be read is reported and
-skipped; the exit status is then 1.
+volume that its pages are; runs that see volumes take NIfTI files too. Each image gets
+NAME_label.png (class ids, with a palette to look at), NAME_overlay.png and, if asked for,
+NAME_prob.npy (float32 [H, W, classes]); a volume NAME_label.tif, or NAME_label.nii.gz with the
+geometry of its file; a run that draws images NAME_image.png. What evaluation sees whole is seen
+whole, larger images tile by tile; a file may hold --max_pixels. A file that cannot be read is
+reported and skipped; the exit status is then 1.
 """
 
 import functools
@@ -26,7 +27,7 @@ from rich.progress import Progress
 
 from segjax import cli, parallel, runs, workdir
 from segjax.core import Experiment
-from segjax.data import images
+from segjax.data import images, nifti
 from segjax.errors import InputError, printable
 from segjax.postprocess.overlap_tile import overlap_tile
 
@@ -164,6 +165,10 @@ def of_run(
 
 def read(file: Path, facts: Mapping[str, Any], max_pixels: int) -> list[dict[str, Any]]:
     """The records of a file: its pages, or the volume that they are."""
+    if nifti.is_nifti(file):
+        if facts.get("dimensions", 2) != 3:
+            raise InputError(f"{file} is a volume, and the run sees images.")
+        return [nifti.read(file, max_pixels)]
     pages, _, turned = images.load_image(file, max_pixels)
     if facts.get("dimensions", 2) == 2:
         return [{"image": page, "name": str(file), "turned": turned} for page in pages]
@@ -193,8 +198,9 @@ def find_images(pattern: str) -> list[Path]:
     """
     path = Path(pattern)
     if path.is_dir():
-        found = [p for p in path.iterdir() if p.suffix.lower() in images.SUFFIXES]
-        wanted = f"no image ({', '.join(images.SUFFIXES)}) in the folder {path}"
+        suffixes = (*images.SUFFIXES, *nifti.SUFFIXES)
+        found = [p for p in path.iterdir() if p.name.lower().endswith(suffixes)]
+        wanted = f"no image ({', '.join(suffixes)}) in the folder {path}"
     elif os.path.lexists(path):
         return [path]
     else:
@@ -208,9 +214,10 @@ def find_images(pattern: str) -> list[Path]:
 
 def output_names(files: list[Path]) -> list[str]:
     """A name for each file: its stem, or its whole name where two files share a stem."""
-    stems = [path.stem for path in files]
+    stems = [path.stem.removesuffix(".nii") for path in files]
     names = [
-        path.stem if stems.count(path.stem) == 1 else path.name.replace(".", "_") for path in files
+        stem if stems.count(stem) == 1 else path.name.replace(".", "_")
+        for path, stem in zip(files, stems, strict=True)
     ]
     if len(set(names)) == len(names):
         return names
@@ -225,7 +232,7 @@ def page_suffixes(pages: int) -> Iterator[str]:
 def refuse_existing(output: Path, names: list[str]) -> None:
     """Raise `InputError` if a result would replace a file."""
     there = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    kinds = ("label.png", "label.tif", "image.png")
+    kinds = ("label.png", "label.tif", "label.nii.gz", "image.png")
     clash = [
         name
         for name in names

@@ -2,6 +2,7 @@ import json
 import os
 
 import jax
+import nibabel
 import numpy as np
 import pytest
 from every_config.test_configs import make_photographs
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageSequence
 
 from segjax import cli, main, predict, runs, workdir
+from segjax.data import nifti
 from segjax.errors import InputError
 
 SMALL = {"tile": 32, "margin": 8}
@@ -463,6 +465,34 @@ def test_a_run_that_labels_volumes(tmp_path, capsys):
     assert volume(out / "single_label.tif").shape == (1, 20, 20)
     said = capsys.readouterr().err
     assert f"Skipped: {images / 'several.tif'} holds pages of several sizes, which are no" in said
+
+
+def test_nifti_volumes_keep_their_geometry(tmp_path, capsys):
+    sizes = {"volume": (24, 26, 28), "crop": (8, 16, 16), "model.depth": 1}
+    path = train_config("configs/unet3d.py", tmp_path, **sizes)
+    out = tmp_path / "out"
+    found = GENERATOR.integers(0, 256, (20, 22, 24), np.uint8)  # depth, height, width
+    affine = np.array([[0, 0, 3.0, 5], [-1.5, 0, 0, 7], [0, 2, 0, -9], [0, 0, 0, 1]])
+    (tmp_path / "in").mkdir()
+    nibabel.save(nibabel.Nifti1Image(found.T, affine), tmp_path / "in" / "head.nii.gz")
+    signed = found.astype(np.int16) * 8 - 1000  # as CT has them
+    nibabel.save(nibabel.Nifti1Image(signed.T, affine), tmp_path / "in" / "ct.nii")
+    first, *others = map(Image.fromarray, found)
+    first.save(tmp_path / "in" / "same.tif", save_all=True, append_images=others)
+    (tmp_path / "in" / "broken.nii.gz").write_bytes(b"no volume")
+    assert predict.run(path, str(tmp_path / "in"), out, probabilities=True) == 1
+    assert "broken.nii.gz is damaged or no NIfTI file" in capsys.readouterr().err
+    written = nibabel.load(out / "head_label.nii.gz")
+    np.testing.assert_array_equal(written.affine, affine)
+    np.testing.assert_array_equal(np.asarray(written.dataobj).T, volume(out / "same_label.tif"))
+    # A linear change of all intensities is what stretching takes back.
+    stretched = nifti.read(tmp_path / "in" / "ct.nii", 1 << 20)["image"][..., 0]
+    low, high = int(found.min()), int(found.max())
+    np.testing.assert_allclose(stretched, (found - low) / (high - low) * 65535, atol=0.51)
+    with pytest.raises(InputError, match="more voxels than max_pixels=100; raise that"):
+        nifti.read(tmp_path / "in" / "ct.nii", 100)
+    with pytest.raises(InputError, match=r"ct.nii is a volume, and the run sees images"):
+        predict.read(tmp_path / "in" / "ct.nii", {"channels": 1}, 1 << 20)
 
 
 def volume(path):

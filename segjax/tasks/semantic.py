@@ -80,11 +80,17 @@ def labelling(
         prob, there = np.asarray(maps["prob"]), record["image"].shape[:-1]
         if prob.shape[:-1] != there:  # what the network saw was smaller or larger
             prob = in_pixels_of(prob, there)
-        return {"prob": prob, "label": prob.argmax(-1).astype(np.uint8), "image": record["image"]}
+        kept = {name: record[name] for name in ("image", "affine") if name in record}
+        return {"prob": prob, "label": prob.argmax(-1).astype(np.uint8), **kept}
 
     def write(results: Mapping[str, np.ndarray], path: Path) -> None:
         labels, classes = results["label"], results["prob"].shape[-1]
         chosen = visualize.palette(classes) if colours is None else colours
+        if "affine" in results:  # of a NIfTI file, whose axes are the other way round
+            import nibabel
+
+            nibabel.save(nibabel.Nifti1Image(labels.T, results["affine"]), f"{path}_label.nii.gz")
+            return
         if labels.ndim == 3:
             pages = [Image.fromarray(page) for page in labels]
             pages[0].save(f"{path}_label.tif", save_all=True, append_images=pages[1:])
