@@ -34,7 +34,7 @@ def read(path: Path, max_pixels: int) -> dict[str, Any]:
         if np.prod(file.shape) > max_pixels:
             raise InputError(f"{path} holds more voxels than max_pixels={max_pixels}; raise that.")
         found = np.asanyarray(file.dataobj).T
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # nibabel, zlib and gzip raise many kinds for broken files
         raise InputError(f"{path} is damaged or no NIfTI file ({error}).") from error

@@ -48,10 +48,10 @@ def _camvid(config: Any, split: str) -> Source:
     return camvid.source(split, config.data_dir, manual_dir=config.manual_dir)
 
 
-def _street(crop: tuple[int, ...]) -> Augmentation:
+def _photographs(crop: tuple[int, ...], saturation: float = 0.0) -> Augmentation:
     return augment.compose(
         augment.geometric(augment.zoom(0.75, 1.5), augment.crop(*crop), augment.flip(1)),
-        augment.photometric(brightness=0.2, contrast=0.2, saturation=0.2),
+        augment.photometric(brightness=0.2, contrast=0.2, saturation=saturation),
     )
 
 
@@ -59,22 +59,18 @@ def _cells(config: Any, split: str) -> Source:
     return cells.source(split, config.data_dir)
 
 
+def _micrographs(
+    crop: tuple[int, ...], rotation: float, sigma: float, *further: Augmentation
+) -> Augmentation:
+    """No side is up: turned, mirrored and deformed by `sigma` pixels."""
+    turns = [augment.quarter_turns()] if crop[0] == crop[1] else []
+    window = [augment.zoom(0.9, 1.1), augment.crop(*crop), augment.rotate(rotation)]
+    deformed = [augment.flip(0, 1), *turns, augment.elastic(sigma)]
+    return augment.compose(augment.geometric(*window, *deformed), *further)
+
+
 def _cell_images(crop: tuple[int, ...]) -> Augmentation:
-    return augment.compose(
-        augment.geometric(
-            augment.zoom(0.9, 1.1),
-            augment.crop(*crop),
-            augment.rotate(15.0),
-            *_dihedral(crop),
-            augment.elastic(4.0),
-        ),
-        augment.photometric(brightness=0.2, contrast=0.2),
-    )
-
-
-def _dihedral(crop: tuple[int, ...]) -> list[Any]:
-    """Mirrors, and turns of what is square."""
-    return [augment.flip(0, 1), *([augment.quarter_turns()] if crop[0] == crop[1] else [])]
+    return _micrographs(crop, 15.0, 4.0, augment.photometric(brightness=0.2, contrast=0.2))
 
 
 def _isbi(config: Any, split: str) -> Source:
@@ -82,17 +78,8 @@ def _isbi(config: Any, split: str) -> Source:
 
 
 def _sections(crop: tuple[int, ...]) -> Augmentation:
-    return augment.compose(
-        augment.geometric(
-            augment.zoom(0.9, 1.1),
-            augment.crop(*crop),
-            augment.rotate(20.0),
-            *_dihedral(crop),
-            augment.elastic(10.0),
-        ),
-        augment.photometric(brightness=0.1, contrast=0.2),
-        augment.gaussian_noise(0.02),
-    )
+    shades = augment.photometric(brightness=0.1, contrast=0.2)
+    return _micrographs(crop, 20.0, 10.0, shades, augment.gaussian_noise(0.02))
 
 
 def _folder(config: Any, split: str) -> Source:
@@ -100,13 +87,6 @@ def _folder(config: Any, split: str) -> Source:
         raise InputError("Say where your images are: --config.root=FOLDER.")
     options = {name: config[name] for name in ("root", "val_fraction", "skip_bad", "max_pixels")}
     return folder.source(split, config.data_dir, **options)
-
-
-def _photographs(crop: tuple[int, ...]) -> Augmentation:
-    return augment.compose(
-        augment.geometric(augment.zoom(0.75, 1.5), augment.crop(*crop), augment.flip(1)),
-        augment.photometric(brightness=0.2, contrast=0.2),
-    )
 
 
 def _volumes(config: Any, split: str) -> Source:
@@ -127,7 +107,14 @@ def _published(name: str) -> Callable[[Any, str], Source]:
 
 
 DATASETS: Mapping[str, Dataset] = {
-    "camvid": Dataset(_camvid, (360, 480), (360, 480), _street, scale=0.5, facts=known(camvid, 3)),
+    "camvid": Dataset(
+        _camvid,
+        (360, 480),
+        (360, 480),
+        functools.partial(_photographs, saturation=0.2),
+        scale=0.5,
+        facts=known(camvid, 3),
+    ),
     "cells": Dataset(
         _cells,
         (128, 128),
